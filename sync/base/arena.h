@@ -20,7 +20,7 @@ struct base_arena {
 void base_arena_init(struct base_arena *a, size_t max_bytes);
 void base_arena_release(struct base_arena *a);
 void base_arena_clear(struct base_arena *a);
-void *base_arena_get(struct base_arena *a, size_t bytes); /* NULL: BASE_ENOMEM */
+void *base_arena_get(struct base_arena *a, size_t bytes);               /* NULL: BASE_ENOMEM */
 char *base_arena_copy(struct base_arena *a, const char *s, size_t len); /* NUL-terminated */
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * sync/base/buf.h - a growing byte buffer that declares its maximum.
  *
- * Errors are sticky: after the first failure every append is a no-op, and base_buf_check() tells once at
- * the end. The data is always NUL-terminated behind len, so that it can be read as a string.
- * Ownership: _init / _release; base_buf_take() gives the memory away (free() it).
+ * Errors are sticky: after the first failure every append is a no-op, and base_buf_check() tells
+ * once at the end. The data is always NUL-terminated behind len, so that it can be read as a
+ * string. Ownership: _init / _release; base_buf_take() gives the memory away (free() it).
  */
 #ifndef SYNC_BASE_BUF_H
 #define SYNC_BASE_BUF_H
@@ -35,7 +35,8 @@ void base_buf_hex(struct base_buf *b, const void *bytes, size_t len);
 void base_buf_json(struct base_buf *b, const char *s, size_t len);
 void base_buf_json_str(struct base_buf *b, const char *s); /* NULL gives null */
 
-/* Makes room for len more bytes and returns where they go (then add to b->len yourself); NULL on failure. */
+/* Makes room for len more bytes and returns where they go (then add to b->len yourself); NULL on
+ * failure. */
 char *base_buf_reserve(struct base_buf *b, size_t len);
 
 static inline int base_buf_check(const struct base_buf *b)

@@ -1,5 +1,6 @@
 /*
- * sync/base/clock.h - the machine's clocks. Nothing in sync/core may include this: it gets `now` as an argument.
+ * sync/base/clock.h - the machine's clocks. Nothing in sync/core may include this: it gets `now` as
+ * an argument.
  */
 #ifndef SYNC_BASE_CLOCK_H
 #define SYNC_BASE_CLOCK_H
@@ -11,6 +12,7 @@ enum { BASE_TIME_CHARS = 24 }; /* 2026-11-23T05:48:00.123Z */
 int64_t base_clock_wall_ms(void);      /* since 1970, may jump; for showing and recording only */
 int64_t base_clock_monotonic_ms(void); /* never jumps; for deadlines */
 int64_t base_clock_monotonic_us(void);
-void base_time_format(int64_t unix_ms, char out[BASE_TIME_CHARS + 1]); /* UTC with milliseconds and Z */
+void base_time_format(int64_t unix_ms,
+                      char out[BASE_TIME_CHARS + 1]); /* UTC with milliseconds and Z */
 
 #endif

@@ -88,8 +88,9 @@ static int unknown(const struct base_config *c, const char *where, const char *s
             (void)snprintf(best, sizeof best, "%s", name);
         }
     }
-    return base_fail(err, BASE_EINVALID, "%s: unknown setting \"%s\" in section [%s]; did you mean %s?",
-                     where, key, section, best);
+    return base_fail(err, BASE_EINVALID,
+                     "%s: unknown setting \"%s\" in section [%s]; did you mean %s?", where, key,
+                     section, best);
 }
 
 static int check(const struct base_setting *s, const char *text, const char *where,
@@ -104,8 +105,8 @@ static int check(const struct base_setting *s, const char *text, const char *whe
         long long v = strtoll(text, &end, 10);
         if (errno != 0 || end == text || *end != '\0' || v < s->min || v > s->max)
             return base_fail(err, BASE_EINVALID,
-                             "%s: %s.%s must be a whole number from %lld to %lld, not \"%s\"", where,
-                             s->section, s->key, (long long)s->min, (long long)s->max, text);
+                             "%s: %s.%s must be a whole number from %lld to %lld, not \"%s\"",
+                             where, s->section, s->key, (long long)s->min, (long long)s->max, text);
     }
     if (s->type == BASE_CONFIG_BOOL && strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
         return base_fail(err, BASE_EINVALID, "%s: %s.%s must be true or false, not \"%s\"", where,
@@ -171,7 +172,8 @@ static int read_file(struct base_config *c, const char *path, struct base_err *e
     if (r.rc != 0)
         return r.rc;
     if (line != 0)
-        return base_fail(err, BASE_EINVALID, "%s:%d: not \"key = value\" nor \"[section]\"", path, line);
+        return base_fail(err, BASE_EINVALID, "%s:%d: not \"key = value\" nor \"[section]\"", path,
+                         line);
     return 0;
 }
 
@@ -221,8 +223,8 @@ static int require_all(const struct base_config *c, struct base_err *err)
 {
     for (size_t i = 0; i < c->count; i++)
         if (c->values[i].text == NULL)
-            return base_fail(err, BASE_EINVALID, "setting %s.%s is missing: %s", c->table[i].section,
-                             c->table[i].key, c->table[i].help);
+            return base_fail(err, BASE_EINVALID, "setting %s.%s is missing: %s",
+                             c->table[i].section, c->table[i].key, c->table[i].help);
     return 0;
 }
 

@@ -1,11 +1,12 @@
 /*
- * sync/base/config.h - one INI file, a drop-in folder, EVERWARD_* overrides; one table names all settings.
+ * sync/base/config.h - one INI file, a drop-in folder, EVERWARD_* overrides; one table names all
+ * settings.
  *
- * Does:       reads FILE, then every *.conf of the folder FILE.d in order of name, then the environment (section "sync", key
- *             "gateway_url" is EVERWARD_SYNC_GATEWAY_URL). Unknown section or key, wrong type, out of
- *             range: BASE_EINVALID with file, line and the nearest known name.
- * Does not:   hold secrets: those come from files named here.
- * This is the one place in base that uses a library (libinih): it has line numbers.
+ * Does:       reads FILE, then every *.conf of the folder FILE.d in order of name, then the
+ * environment (section "sync", key "gateway_url" is EVERWARD_SYNC_GATEWAY_URL). Unknown section or
+ * key, wrong type, out of range: BASE_EINVALID with file, line and the nearest known name. Does
+ * not:   hold secrets: those come from files named here. This is the one place in base that uses a
+ * library (libinih): it has line numbers.
  */
 #ifndef SYNC_BASE_CONFIG_H
 #define SYNC_BASE_CONFIG_H
@@ -23,9 +24,10 @@ struct base_setting {
     const char *section;
     const char *key;
     enum base_config_type type;
-    const char *fallback; /* the value if nobody sets it, as text; NULL for a text that must be set */
-    int64_t min, max;     /* INT only */
-    const char *help;     /* one sentence with the unit */
+    const char
+        *fallback;    /* the value if nobody sets it, as text; NULL for a text that must be set */
+    int64_t min, max; /* INT only */
+    const char *help; /* one sentence with the unit */
 };
 
 struct base_config;
@@ -35,7 +37,8 @@ int base_config_load(struct base_config **out, const struct base_setting *table,
                      struct base_err *err);
 void base_config_free(struct base_config *c);
 
-/* Asking for a setting that is not in the table is a bug (assertion). Text may be "" but is never NULL. */
+/* Asking for a setting that is not in the table is a bug (assertion). Text may be "" but is never
+ * NULL. */
 const char *base_config_text(const struct base_config *c, const char *section, const char *key);
 int64_t base_config_int(const struct base_config *c, const char *section, const char *key);
 bool base_config_bool(const struct base_config *c, const char *section, const char *key);

@@ -1,12 +1,12 @@
 /*
  * sync/base/err.h - the one error idiom.
  *
- * Does:       names every error code once, with its text and its class; carries a message across modules.
- * Does not:   log. A function returns an error or logs it, never both.
- * Use:        a fallible function returns 0 or a negative BASE_E*. What crosses a module takes a last
- *             `struct base_err *err` (may be NULL), set by base_fail() where the error is first seen and
- *             prefixed by base_err_prefix() on the way up. Out-parameters are untouched on failure.
- * Privacy:    messages name tables, columns, files, ids. Never a value a patient or a person entered.
+ * Does:       names every error code once, with its text and its class; carries a message across
+ * modules. Does not:   log. A function returns an error or logs it, never both. Use:        a
+ * fallible function returns 0 or a negative BASE_E*. What crosses a module takes a last `struct
+ * base_err *err` (may be NULL), set by base_fail() where the error is first seen and prefixed by
+ * base_err_prefix() on the way up. Out-parameters are untouched on failure. Privacy:    messages
+ * name tables, columns, files, ids. Never a value a patient or a person entered.
  */
 #ifndef SYNC_BASE_ERR_H
 #define SYNC_BASE_ERR_H
@@ -59,7 +59,8 @@ struct base_err {
 int base_fail(struct base_err *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the text, as layers do on the way up. Returns err's code, or code if err is NULL. */
+/* Puts "prefix: " before the text, as layers do on the way up. Returns err's code, or code if err
+ * is NULL. */
 int base_err_prefix(struct base_err *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

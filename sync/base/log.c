@@ -60,7 +60,8 @@ void base_log(enum base_log_level level, const char *event, const char *fmt, ...
     if (log_terminal) {
         base_buf_printf(&line, "%s %-7s %-18s %s\n", at, level_name(level), event, text);
     } else {
-        base_buf_printf(&line, "<%d>{\"at\":\"%s\",\"program\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",",
+        base_buf_printf(&line,
+                        "<%d>{\"at\":\"%s\",\"program\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",",
                         (int)level, at, log_program, level_name(level), event);
         base_buf_str(&line, "\"text\":");
         base_buf_json_str(&line, text);

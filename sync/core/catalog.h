@@ -1,9 +1,10 @@
 /*
- * sync/core/catalog.h - the synced tables, their columns and merge classes, with a version (docs/CENTRAL.md).
+ * sync/core/catalog.h - the synced tables, their columns and merge classes, with a version
+ * (docs/CENTRAL.md).
  *
- * Does:       holds the model that gateway, node and API share; finds tables and columns by name; checks values.
- * Does not:   parse or print the catalog document (sync/net/catalog_json.h).
- * Thread:     immutable once built; then any.
+ * Does:       holds the model that gateway, node and API share; finds tables and columns by name;
+ * checks values. Does not:   parse or print the catalog document (sync/net/catalog_json.h). Thread:
+ * immutable once built; then any.
  */
 #ifndef SYNC_CORE_CATALOG_H
 #define SYNC_CORE_CATALOG_H
@@ -29,10 +30,14 @@ enum {
     CORE_FIELDS_MAX = CORE_COLUMNS_MAX + CORE_ORD_FIRST - 1
 };
 
-#define CORE_CLASSES(X) X(FACT, "fact") X(STATE, "state") X(FIELD, "field") X(REVIEW, "review") \
-    X(UNION, "union") X(CLAIM, "claim") X(CENTRAL, "central") X(LINK, "link")
-#define CORE_TYPES(X) X(TEXT, "text") X(UUID, "uuid") X(INT, "int") X(DECIMAL, "decimal") X(BOOL, "bool") \
-    X(MOMENT, "moment") X(DATE, "date") X(INSTANT, "instant") X(JSON, "json") X(BYTES, "bytes")
+#define CORE_CLASSES(X)                                                                            \
+    X(FACT, "fact")                                                                                \
+    X(STATE, "state") X(FIELD, "field") X(REVIEW, "review") X(UNION, "union") X(CLAIM, "claim")    \
+        X(CENTRAL, "central") X(LINK, "link")
+#define CORE_TYPES(X)                                                                              \
+    X(TEXT, "text")                                                                                \
+    X(UUID, "uuid") X(INT, "int") X(DECIMAL, "decimal") X(BOOL, "bool") X(MOMENT, "moment")        \
+        X(DATE, "date") X(INSTANT, "instant") X(JSON, "json") X(BYTES, "bytes")
 
 enum core_class {
 #define X(name, text) CORE_##name,
@@ -55,8 +60,9 @@ struct core_column {
     enum core_class class; /* in force: the column's own, else its group's, else the table's */
     enum core_api api;
     bool nullable;
-    const char *group;       /* NULL: stands alone. Columns of one group are merged and contested together */
-    const char *ref;         /* name of the table it points to, or NULL */
+    const char
+        *group; /* NULL: stands alone. Columns of one group are merged and contested together */
+    const char *ref;            /* name of the table it points to, or NULL */
     const char *const *allowed; /* NULL-terminated list, or NULL */
 };
 
@@ -86,19 +92,22 @@ struct core_catalog {
 
 void core_catalog_init(struct core_catalog *c);
 void core_catalog_release(struct core_catalog *c);
-const struct core_table *core_catalog_table(const struct core_catalog *c, const char *name, size_t len);
+const struct core_table *core_catalog_table(const struct core_catalog *c, const char *name,
+                                            size_t len);
 const struct core_table *core_catalog_tbl(const struct core_catalog *c, int tbl);
 /* NULL if there is none; id, tenant_id and rev are not among them. */
-const struct core_column *core_table_column(const struct core_table *t, const char *name, size_t len);
+const struct core_column *core_table_column(const struct core_table *t, const char *name,
+                                            size_t len);
 
 const char *core_class_name(enum core_class class);
 bool core_class_parse(enum core_class *out, const char *s);
 const char *core_type_name(enum core_type type);
 bool core_type_parse(enum core_type *out, const char *s);
 
-/* Is text a well-formed value of this column: form by type, allowed values, not null? Null is well-formed where nullable.
- * BASE_EINVALID: names table and column and what was expected, never the value. */
-int core_value_check(const struct core_table *t, const struct core_column *c, struct core_text value,
-                     struct base_err *err);
+/* Is text a well-formed value of this column: form by type, allowed values, not null? Null is
+ * well-formed where nullable. BASE_EINVALID: names table and column and what was expected, never
+ * the value. */
+int core_value_check(const struct core_table *t, const struct core_column *c,
+                     struct core_text value, struct base_err *err);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * sync/core/digest.h - the sum over rows that both sides of verify compute alike (docs/PROTOCOL.md, "verify").
+ * sync/core/digest.h - the sum over rows that both sides of verify compute alike (docs/PROTOCOL.md,
+ * "verify").
  *
- * XOR of the first 8 bytes (big endian) of SHA-256 over each row's composite text: order does not matter. The hashing
- * is the caller's (sync/seal).
+ * XOR of the first 8 bytes (big endian) of SHA-256 over each row's composite text: order does not
+ * matter. The hashing is the caller's (sync/seal).
  */
 #ifndef SYNC_CORE_DIGEST_H
 #define SYNC_CORE_DIGEST_H
