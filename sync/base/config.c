@@ -129,7 +129,8 @@ static int set(struct base_config *c, size_t i, const char *text, const char *wh
     }
     free(c->values[i].text);
     free(c->values[i].origin);
-    c->values[i] = (struct value){copy, origin};
+    c->values[i].text = copy;
+    c->values[i].origin = origin;
     return 0;
 }
 

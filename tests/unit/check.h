@@ -1,6 +1,6 @@
 /*
- * tests/unit/check.h - what every cmocka program of ours begins with: its headers in the order it wants them, a seed
- * that is printed and can be set by EVERWARD_SEED, and a small generator.
+ * tests/unit/check.h - what every cmocka program of ours begins with: its headers in the order it
+ * wants them, a seed that is printed and can be set by EVERWARD_SEED, and a small generator.
  */
 #ifndef TESTS_UNIT_CHECK_H
 #define TESTS_UNIT_CHECK_H
