@@ -1,5 +1,6 @@
 /*
- * sync/seal/seal.h - hashes, chains, signatures, random, compression. libsodium and zstd behind plain bytes.
+ * sync/seal/seal.h - hashes, chains, signatures, random, compression. libsodium and zstd behind
+ * plain bytes.
  *
  * Thread: any. seal_init() once before everything else.
  */
@@ -27,15 +28,19 @@ void seal_random(void *out, size_t len);
 void seal_wipe(void *p, size_t len);
 bool seal_equal(const void *a, const void *b, size_t len); /* constant time */
 
-/* chain' = BLAKE2b-256(chain ‖ line): one step of a change log (docs/PROTOCOL.md, "Chain"). In place. */
+/* chain' = BLAKE2b-256(chain ‖ line): one step of a change log (docs/PROTOCOL.md, "Chain"). In
+ * place. */
 void seal_chain_step(uint8_t chain[SEAL_HASH_BYTES], const void *line, size_t len);
 /* The chain before the first change of an incarnation. */
-void seal_chain_start(uint8_t chain[SEAL_HASH_BYTES], const struct base_uuid *node_id, int64_t incarnation);
+void seal_chain_start(uint8_t chain[SEAL_HASH_BYTES], const struct base_uuid *node_id,
+                      int64_t incarnation);
 
 void seal_hash(uint8_t out[SEAL_HASH_BYTES], const void *data, size_t len);
 void seal_sha256(uint8_t out[32], const void *data, size_t len);
-/* UUIDv5-shaped id derived from a name under a namespace (RFC 9562, SHA-1 replaced by SHA-256, version 8). */
-void seal_uuid_derived(struct base_uuid *out, const struct base_uuid *space, const char *name, size_t len);
+/* UUIDv5-shaped id derived from a name under a namespace (RFC 9562, SHA-1 replaced by SHA-256,
+ * version 8). */
+void seal_uuid_derived(struct base_uuid *out, const struct base_uuid *space, const char *name,
+                       size_t len);
 /* Version 7 from the wall clock; ids made by one process within a millisecond still ascend. */
 void seal_uuid_v7(struct base_uuid *out, int64_t unix_ms);
 
@@ -46,16 +51,21 @@ bool seal_verify(const uint8_t sig[SEAL_SIGNATURE_BYTES], const void *msg, size_
                  const uint8_t pk[SEAL_PUBLIC_KEY_BYTES]);
 
 /* Argon2id, interactive cost (64 MiB, about 0.1 s): never on a loop thread. */
-int seal_password_hash(char out[SEAL_PASSWORD_TEXT_BYTES], const char *password, size_t len, struct base_err *err);
+int seal_password_hash(char out[SEAL_PASSWORD_TEXT_BYTES], const char *password, size_t len,
+                       struct base_err *err);
 bool seal_password_verify(const char *text, const char *password, size_t len);
 
-/* base64url without padding. Decoding: exact, no white space; false if malformed or another length. */
+/* base64url without padding. Decoding: exact, no white space; false if malformed or another length.
+ */
 void seal_base64url(struct base_buf *out, const void *bytes, size_t len);
-bool seal_base64url_decode(void *out, size_t out_bytes_max, size_t *len, const char *s, size_t s_len);
+bool seal_base64url_decode(void *out, size_t out_bytes_max, size_t *len, const char *s,
+                           size_t s_len);
 bool seal_hex_decode(void *out, size_t out_bytes, const char *s, size_t s_len);
 
-/* Whole-buffer zstd with a cap on what comes out. BASE_ETOOBIG beyond out->max, BASE_ECORRUPT if not zstd. */
-int seal_compress(struct base_buf *out, const void *data, size_t len, int level, struct base_err *err);
+/* Whole-buffer zstd with a cap on what comes out. BASE_ETOOBIG beyond out->max, BASE_ECORRUPT if
+ * not zstd. */
+int seal_compress(struct base_buf *out, const void *data, size_t len, int level,
+                  struct base_err *err);
 int seal_decompress(struct base_buf *out, const void *data, size_t len, struct base_err *err);
 
 #endif
