@@ -25,7 +25,8 @@ static int nullable(struct core_catalog *c, const cJSON *object, const char *nam
     return *out == NULL ? base_fail(err, BASE_ENOMEM, "out of memory in the catalog") : 0;
 }
 
-static int name_of(struct core_catalog *c, const cJSON *object, const char **out, struct base_err *err)
+static int name_of(struct core_catalog *c, const cJSON *object, const char **out,
+                   struct base_err *err)
 {
     const char *name = NULL;
     int rc = net_json_str(object, "name", CORE_NAME_BYTES_MAX, &name, err);
@@ -33,7 +34,8 @@ static int name_of(struct core_catalog *c, const cJSON *object, const char **out
         return rc;
     for (const char *p = name; *p != '\0'; p++)
         if (*p == '"' || *p == '\\' || (unsigned char)*p < 0x20)
-            return base_fail(err, BASE_EINVALID, "a name in the catalog holds a quote or control character");
+            return base_fail(err, BASE_EINVALID,
+                             "a name in the catalog holds a quote or control character");
     if (*name == '\0' || *name == '_')
         return base_fail(err, BASE_EINVALID, "a name in the catalog is empty or begins with \"_\"");
     *out = copy(c, name);
@@ -48,16 +50,18 @@ static int read_allowed(struct core_catalog *c, const cJSON *object, struct core
         return 0;
     int n = cJSON_GetArraySize(list);
     if (!cJSON_IsArray(list) || n > CORE_ALLOWED_MAX)
-        return base_fail(err, BASE_EINVALID, "%s: allowed must be a list of at most %d texts", column->name,
-                         CORE_ALLOWED_MAX);
+        return base_fail(err, BASE_EINVALID, "%s: allowed must be a list of at most %d texts",
+                         column->name, CORE_ALLOWED_MAX);
     const char **texts = base_arena_get(&c->arena, ((size_t)n + 1) * sizeof *texts);
     if (texts == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory in the catalog");
     int i = 0;
     const cJSON *item;
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach(item, list)
+    {
         if (!cJSON_IsString(item))
-            return base_fail(err, BASE_EINVALID, "%s: allowed must be a list of texts", column->name);
+            return base_fail(err, BASE_EINVALID, "%s: allowed must be a list of texts",
+                             column->name);
         texts[i] = copy(c, item->valuestring);
         if (texts[i++] == NULL)
             return base_fail(err, BASE_ENOMEM, "out of memory in the catalog");
@@ -76,8 +80,8 @@ static int read_api(const char *word, struct core_column *column)
     return 0;
 }
 
-static int read_column(struct core_catalog *c, const struct core_table *t, const cJSON *object, int ord,
-                       struct core_column *column, struct base_err *err)
+static int read_column(struct core_catalog *c, const struct core_table *t, const cJSON *object,
+                       int ord, struct core_column *column, struct base_err *err)
 {
     const char *type = NULL;
     const char *class = NULL;
@@ -103,29 +107,33 @@ static int read_column(struct core_catalog *c, const struct core_table *t, const
     if (rc != 0)
         return rc;
     if (stated != ord)
-        return base_fail(err, BASE_EINVALID, "%s.%s: ordinals must follow each other from %d", t->name,
-                         column->name, CORE_ORD_FIRST);
+        return base_fail(err, BASE_EINVALID, "%s.%s: ordinals must follow each other from %d",
+                         t->name, column->name, CORE_ORD_FIRST);
     column->ord = ord;
     column->class = t->class;
     if (class != NULL && !core_class_parse(&column->class, class))
         column->class = CORE_REVIEW; /* a class of a later version: unsure means a person looks */
     if (!core_type_parse(&column->type, type))
-        return base_fail(err, BASE_EUNSUPPORTED, "%s.%s is of type %s, which this version does not know", t->name,
+        return base_fail(err, BASE_EUNSUPPORTED,
+                         "%s.%s is of type %s, which this version does not know", t->name,
                          column->name, type);
     return read_api(api, column);
 }
 
-static int read_columns(struct core_catalog *c, const cJSON *object, struct core_table *t, struct base_err *err)
+static int read_columns(struct core_catalog *c, const cJSON *object, struct core_table *t,
+                        struct base_err *err)
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(object, "columns");
     int n = cJSON_GetArraySize(list);
     if (!cJSON_IsArray(list) || n > CORE_COLUMNS_MAX)
-        return base_fail(err, BASE_EINVALID, "%s: columns must be a list of at most %d", t->name, CORE_COLUMNS_MAX);
+        return base_fail(err, BASE_EINVALID, "%s: columns must be a list of at most %d", t->name,
+                         CORE_COLUMNS_MAX);
     t->columns = base_arena_get(&c->arena, ((size_t)n + 1) * sizeof *t->columns);
     if (t->columns == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory in the catalog");
     const cJSON *item;
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach(item, list)
+    {
         struct core_column *column = &t->columns[t->column_count];
         int rc = read_column(c, t, item, CORE_ORD_FIRST + t->column_count, column, err);
         if (rc != 0)
@@ -137,18 +145,25 @@ static int read_columns(struct core_catalog *c, const cJSON *object, struct core
     return 0;
 }
 
-static int read_index(const cJSON *list, const struct core_table *t, struct core_index *index, struct base_err *err)
+static int read_index(const cJSON *list, const struct core_table *t, struct core_index *index,
+                      struct base_err *err)
 {
     const cJSON *item;
     index->count = 0;
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach(item, list)
+    {
         const struct core_column *column =
-            cJSON_IsString(item) ? core_table_column(t, item->valuestring, strlen(item->valuestring)) : NULL;
+            cJSON_IsString(item)
+                ? core_table_column(t, item->valuestring, strlen(item->valuestring))
+                : NULL;
         if (column == NULL || index->count == CORE_INDEX_COLUMNS_MAX)
-            return base_fail(err, BASE_EINVALID, "%s: an index names an unknown column or too many", t->name);
+            return base_fail(err, BASE_EINVALID, "%s: an index names an unknown column or too many",
+                             t->name);
         index->ords[index->count++] = column->ord;
     }
-    return index->count > 0 ? 0 : base_fail(err, BASE_EINVALID, "%s: an index without columns", t->name);
+    return index->count > 0
+               ? 0
+               : base_fail(err, BASE_EINVALID, "%s: an index without columns", t->name);
 }
 
 static int read_indexes(const cJSON *object, struct core_table *t, struct base_err *err)
@@ -159,7 +174,8 @@ static int read_indexes(const cJSON *object, struct core_table *t, struct base_e
     if (cJSON_GetArraySize(list) > CORE_INDEXES_MAX)
         return base_fail(err, BASE_EINVALID, "%s: more than %d indexes", t->name, CORE_INDEXES_MAX);
     const cJSON *item;
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach(item, list)
+    {
         int rc = read_index(item, t, &t->indexes[t->index_count], err);
         if (rc != 0)
             return rc;
@@ -168,7 +184,8 @@ static int read_indexes(const cJSON *object, struct core_table *t, struct base_e
     return 0;
 }
 
-static int read_table(struct core_catalog *c, const cJSON *object, struct core_table *t, struct base_err *err)
+static int read_table(struct core_catalog *c, const cJSON *object, struct core_table *t,
+                      struct base_err *err)
 {
     const char *class = NULL;
     int64_t tbl = 0;
@@ -206,17 +223,20 @@ static int read_tables(struct core_catalog *c, const cJSON *root, struct base_er
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "tables");
     int n = cJSON_GetArraySize(list);
     if (!cJSON_IsArray(list) || n > CORE_TABLES_MAX)
-        return base_fail(err, BASE_EINVALID, "tables must be a list of at most %d", CORE_TABLES_MAX);
+        return base_fail(err, BASE_EINVALID, "tables must be a list of at most %d",
+                         CORE_TABLES_MAX);
     c->tables = base_arena_get(&c->arena, ((size_t)n + 1) * sizeof *c->tables);
     if (c->tables == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory in the catalog");
     const cJSON *item;
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach(item, list)
+    {
         struct core_table *t = &c->tables[c->table_count];
         int rc = read_table(c, item, t, err);
         if (rc != 0)
             return rc;
-        if (core_catalog_table(c, t->name, strlen(t->name)) != NULL || core_catalog_tbl(c, t->tbl) != NULL)
+        if (core_catalog_table(c, t->name, strlen(t->name)) != NULL ||
+            core_catalog_tbl(c, t->tbl) != NULL)
             return base_fail(err, BASE_EINVALID, "%s stands twice", t->name);
         c->table_count++;
     }

@@ -1,7 +1,9 @@
 /*
- * sync/net/catalog_json.h - the catalog document (docs/PROTOCOL.md, "catalog") into sync/core/catalog.h.
+ * sync/net/catalog_json.h - the catalog document (docs/PROTOCOL.md, "catalog") into
+ * sync/core/catalog.h.
  *
- * A class, type or api word this program does not know makes the column `review` / refuses the document, never ignores it.
+ * A class, type or api word this program does not know makes the column `review` / refuses the
+ * document, never ignores it.
  */
 #ifndef SYNC_NET_CATALOG_JSON_H
 #define SYNC_NET_CATALOG_JSON_H

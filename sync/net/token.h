@@ -1,8 +1,10 @@
 /*
- * sync/net/token.h - the node's own short-lived tokens (JWT, RFC 7519, EdDSA only), made and checked.
+ * sync/net/token.h - the node's own short-lived tokens (JWT, RFC 7519, EdDSA only), made and
+ * checked.
  *
- * A token is made by the node with its signing key for one audience and lives NET_TOKEN_LIFE_S. The algorithm is not
- * negotiable: any header other than {"alg":"EdDSA","typ":"JWT","kid":…} is refused.
+ * A token is made by the node with its signing key for one audience and lives NET_TOKEN_LIFE_S. The
+ * algorithm is not negotiable: any header other than {"alg":"EdDSA","typ":"JWT","kid":…} is
+ * refused.
  */
 #ifndef SYNC_NET_TOKEN_H
 #define SYNC_NET_TOKEN_H
@@ -13,7 +15,12 @@
 #include "sync/base/err.h"
 #include "sync/base/uuid.h"
 
-enum { NET_TOKEN_LIFE_S = 300, NET_TOKEN_SKEW_S = 120, NET_TOKEN_BYTES_MAX = 2048, NET_TICKET_BYTES = 32 };
+enum {
+    NET_TOKEN_LIFE_S = 300,
+    NET_TOKEN_SKEW_S = 120,
+    NET_TOKEN_BYTES_MAX = 2048,
+    NET_TICKET_BYTES = 32
+};
 
 struct net_token {
     struct base_uuid tenant_id;
@@ -25,13 +32,15 @@ struct net_token {
 
 /* Signs with the callback, so that the key stays where it lives. sig: 64 bytes. */
 typedef int (*net_token_sign_cb)(void *user, const void *msg, size_t len, uint8_t sig[64]);
-int net_token_make(struct base_buf *out, const struct net_token *claims, net_token_sign_cb sign, void *user,
-                   struct base_err *err);
+int net_token_make(struct base_buf *out, const struct net_token *claims, net_token_sign_cb sign,
+                   void *user, struct base_err *err);
 
 /* Reads the claims WITHOUT believing them: only to find the registered key. */
 int net_token_peek(struct net_token *out, const char *token, size_t len, struct base_err *err);
-/* Signature under public_key, audience, iat/exp against now_s with NET_TOKEN_SKEW_S. BASE_EAUTH with the reason. */
-int net_token_check(struct net_token *out, const char *token, size_t len, const uint8_t public_key[32],
-                    const char *audience, int64_t now_s, struct base_err *err);
+/* Signature under public_key, audience, iat/exp against now_s with NET_TOKEN_SKEW_S. BASE_EAUTH
+ * with the reason. */
+int net_token_check(struct net_token *out, const char *token, size_t len,
+                    const uint8_t public_key[32], const char *audience, int64_t now_s,
+                    struct base_err *err);
 
 #endif
