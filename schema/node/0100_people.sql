@@ -1,0 +1,30 @@
+-- 0100_people.sql - the API's own bookkeeping: who is logged in, who failed to, which request was answered how.
+-- Nothing here is synced. Times are milliseconds since 1970.
+
+-- The token itself is known to the client alone.
+CREATE TABLE IF NOT EXISTS node_session (
+    token_hash BLOB PRIMARY KEY,
+    staff_id   BLOB NOT NULL,
+    device     TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    seen_ms    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- By the hash of the name that was typed: people type passwords into the name field.
+CREATE TABLE IF NOT EXISTS node_login_failure (
+    name_hash BLOB PRIMARY KEY,
+    failures  INTEGER NOT NULL,
+    last_ms   INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- In order of arrival, so that what is old goes from one end.
+CREATE TABLE IF NOT EXISTS node_idempotency (
+    n            INTEGER PRIMARY KEY,
+    key_hash     BLOB NOT NULL UNIQUE,
+    request_hash BLOB NOT NULL,
+    status       INTEGER NOT NULL,
+    location     TEXT,
+    etag         TEXT,
+    body         TEXT NOT NULL,
+    at_ms        INTEGER NOT NULL
+);
