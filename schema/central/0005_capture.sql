@@ -78,15 +78,15 @@ BEGIN
         p := p || format('class %L is none of fact, state, field, review, union, claim, central, link', class);
     END IF;
     IF wire_name !~ '^[a-z][a-z0-9_]{0,62}$' THEN
-        p := p || format('its name %L must be of a-z, 0-9 and _; give another by the option "name"', wire_name);
+        p := p || format('its name %L must be of a-z, 0-9 and _: give another by the option "name"', wire_name);
     END IF;
     IF EXISTS (SELECT FROM everward.sync_table s JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE s.name = wire_name AND (s.schema_name, s.table_name) <> (n.nspname, c.relname)) THEN
-        p := p || format('another synced table is called %s already; give another name by the option "name"', wire_name);
+        p := p || format('another synced table is called %s already: give another name by the option "name"', wire_name);
     END IF;
     FOR r IN SELECT * FROM (VALUES (key_name, 'key'), (tenant_name, 'tenant')) AS v (col, what) LOOP
         IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = r.col AND NOT a.attisdropped) THEN
-            p := p || format('it lacks the %s column %s (uuid NOT NULL); name another by the option "%s"', r.what, r.col, r.what);
+            p := p || format('it lacks the %s column %s (uuid NOT NULL): name another by the option "%s"', r.what, r.col, r.what);
         ELSIF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = r.col
                           AND a.atttypid = 'uuid'::regtype AND a.attnotnull) THEN
             p := p || format('its %s column %s must be uuid NOT NULL', r.what, r.col);
@@ -112,7 +112,7 @@ BEGIN
         END IF;
     END LOOP;
     IF NOT c.relrowsecurity OR NOT c.relforcerowsecurity THEN
-        p := p || format('row security must be enabled and forced; SELECT everward.isolate(%L, %L) does it', rel, tenant_name);
+        p := p || format('row security must be enabled and forced: SELECT everward.isolate(%L, %L) does it', rel, tenant_name);
     END IF;
     IF NOT EXISTS (SELECT FROM pg_policy y WHERE y.polrelid = rel AND everward.is_tenant_policy(y, tenant_name)) THEN
         p := p || format('it lacks the policy USING and WITH CHECK (%1$s = (SELECT everward.tenant())) for all commands and PUBLIC',
@@ -120,11 +120,11 @@ BEGIN
     END IF;
     FOR r IN SELECT y.polname FROM pg_policy y WHERE y.polrelid = rel AND y.polpermissive
              AND NOT everward.is_tenant_policy(y, tenant_name) LOOP
-        p := p || format('policy %s lets in more than the tenant''s own rows; make it restrictive or drop it', quote_ident(r.polname));
+        p := p || format('policy %s lets in more than the tenant''s own rows: make it restrictive or drop it', quote_ident(r.polname));
     END LOOP;
     FOR r IN SELECT t.tgname FROM pg_trigger t WHERE t.tgrelid = rel AND NOT t.tgisinternal
              AND t.tgtype & 3 = 3 AND t.tgname > 'zzzz_everward' AND t.tgname !~ '^zzzz_everward' LOOP
-        p := p || format('trigger %s would run after capture''s own; give it a name before zzzz_everward', quote_ident(r.tgname));
+        p := p || format('trigger %s would run after capture''s own: give it a name before zzzz_everward', quote_ident(r.tgname));
     END LOOP;
     FOR r IN SELECT k FROM jsonb_object_keys(options) k WHERE k NOT IN ('name', 'key', 'tenant', 'deletable', 'push_only', 'order',
                                                                         'indexes', 'columns', 'groups') LOOP
@@ -287,7 +287,8 @@ DECLARE
     hint text;
 BEGIN
     SELECT * INTO STRICT s FROM everward.sync_table x WHERE x.tbl = t;
-    prelude := format($f$
+    -- Every column is named with its alias, so what has none is a variable, whatever the table's columns are called.
+    prelude := format($f$#variable_conflict use_variable
 DECLARE
     t uuid;
     x everward.open_txn;
@@ -382,7 +383,7 @@ BEGIN
     IF whole THEN
         differs := 'NEW OPERATOR(pg_catalog.*<>) OLD';
     ELSE
-        SELECT format('ROW(%s) OPERATOR(pg_catalog.*<>) ROW(%s)', string_agg(format('NEW.%I', k.name), ', ' ORDER BY k.ord),
+        SELECT format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg(format('NEW.%I', k.name), ', ' ORDER BY k.ord),
                       string_agg(format('OLD.%I', k.name), ', ' ORDER BY k.ord)) INTO differs
         FROM everward.sync_column k
         JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k.name AND a.attgenerated = ''
