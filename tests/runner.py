@@ -145,7 +145,7 @@ def part_fuzz(names):
 
 
 def part_tidy(names):
-    for check in ("boundaries", "format", "cppcheck", "clang", "clang-tidy", "docs"):
+    for check in ("boundaries", "planted", "format", "cppcheck", "clang", "clang-tidy", "docs"):
         if wanted(names, "tidy", check):
             must([sys.executable, "tests/tidy/check.py", check], f"tidy/{check}")
 

@@ -2,6 +2,7 @@
 tests/tidy/check.py NAME - the rules that no compiler holds. Exit 1 and one line per finding.
 
   boundaries  module directions, one owner per library, banned functions
+  planted     the rules above find faults put in on purpose
   format      clang-format
   cppcheck    cppcheck
   clang       everything compiles with clang, warnings as errors
@@ -57,10 +58,10 @@ def without_comments(text):
     return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', keep_lines, text, flags=re.S)
 
 
-def boundaries():
+def boundaries(sources=None):
+    """sources: (path, text) pairs; the tree's own by default."""
     findings = []
-    for path in files(".c", ".h", under=("sync", "node")):
-        text = open(path, encoding="utf-8").read()
+    for path, text in sources or ((p, open(p, encoding="utf-8").read()) for p in files(".c", ".h", under=("sync", "node"))):
         allowed = next((a for prefix, a in ALLOWED if path.startswith(prefix)), [])
         for n, line in enumerate(text.splitlines(), 1):
             if m := re.match(r'\s*#\s*include\s+"([^"]+)"', line):
@@ -129,7 +130,26 @@ def docs():
     return findings
 
 
-CHECKS = {"boundaries": boundaries, "format": clang_format, "cppcheck": cppcheck, "clang": clang,
+def planted():
+    """Each rule, broken once: a rule that finds nothing here finds nothing anywhere."""
+    faults = {
+        "core includes the gateway": ("sync/core/x.c", '#include "sync/gateway/push.h"'),
+        "node includes the gateway": ("node/api/x.c", '#include "sync/gateway/push.h"'),
+        "the gateway includes node": ("sync/gateway/x.c", '#include "node/store/store.h"'),
+        "base includes core": ("sync/base/x.h", '#include "sync/core/text.h"'),
+        "the API speaks SQLite": ("node/api/x.c", "#include <sqlite3.h>"),
+        "the node speaks libpq": ("node/engine/x.c", "#include <libpq-fe.h>"),
+        "core reads a clock": ("sync/core/x.c", "#include <time.h>"),
+        "cJSON without the strict door": ("node/api/x.c", "#include <cjson/cJSON.h>"),
+        "strcpy": ("node/api/x.c", "strcpy(a, b);"),
+        "sprintf": ("sync/net/x.c", "n = sprintf(a, b);"),
+    }
+    findings = [f"not found: {name}" for name, source in faults.items() if not boundaries([source])]
+    fine = ("node/api/x.c", '#include "sync/net/json.h"\n/* strcpy(a, b) */ const char *s = "system(x)";\nbase_strcpy (a);')
+    return findings + [f"found without reason: {f}" for f in boundaries([fine])]
+
+
+CHECKS = {"boundaries": boundaries, "planted": planted, "format": clang_format, "cppcheck": cppcheck, "clang": clang,
           "clang-tidy": clang_tidy, "docs": docs}
 
 if __name__ == "__main__":
