@@ -263,8 +263,11 @@ $$;
 
 -- Numbers what has become visible since the last time. READ COMMITTED, so that each statement's snapshot is newer than the lock.
 -- The search is narrowed by the recorded snapshot; the truth is that a transaction stands in a cut or does not.
+-- Asked at every poll of a feed, it must cost little when there is nothing new: planning was 0.45 of its 0.58 ms, and a plan that
+-- is kept must go by the indexes, since it does not know how little lies above the recorded snapshot.
 CREATE FUNCTION everward.sequence_feed() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     cut_changes_max constant int := 5000;
