@@ -16,14 +16,15 @@ struct node_api_config {
     uint16_t port;
     const char *cert_pem, *key_pem, *ca_pem; /* PEM texts; ca_pem is what /trust offers */
     bool tls12;
-    int64_t session_idle_s;      /* default 900 */
+    int64_t session_idle_s;                      /* default 900 */
     int64_t offline_credentials_expiration_days; /* default 35 */
     int64_t offline_failed_login_attempts;       /* default 5 */
     int64_t offline_failed_login_delay_s;        /* default 60 */
 };
 
-int node_api_start(struct node_api **out, struct uv_loop_s *loop, struct node_store *store, struct node_engine *engine,
-                   const struct node_api_config *config, struct base_err *err);
+int node_api_start(struct node_api **out, struct uv_loop_s *loop, struct node_store *store,
+                   struct node_engine *engine, const struct node_api_config *config,
+                   struct base_err *err);
 uint16_t node_api_port(const struct node_api *a);
 void node_api_stop(struct node_api *a, void (*stopped)(void *user), void *user);
 

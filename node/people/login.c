@@ -1,0 +1,401 @@
+/*
+ * Logging in. Three steps, each of which may be the last one a killed process does:
+ *
+ *   attempt  (write job)  counts a failure BEFORE the password is looked at, so that neither a kill
+ * nor many tries at once get more attempts than allowed; reads the person check    (uv's pool)
+ * Argon2id, at most checking_max at a time; an unknown name is checked against a dummy finish
+ * (write job)  right: failures forgotten, session stored; wrong: audit entry
+ */
+#include "node/people/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/store/rows.h"
+#include "node/store/sql.h"
+#include "sync/base/clock.h"
+#include "sync/base/log.h"
+
+enum {
+    LOGIN_BUSY_RETRY_S = 2,
+    LOGIN_FAILURES_KEPT_MS = 24 * 3600 * 1000,
+    LOGIN_CHECKING_MAX = 2 /* 64 MiB each */
+};
+
+struct people_login {
+    struct node_job job;
+    uv_work_t work;
+    struct node_people *people;
+    struct people_login *next;
+    void *user;
+    node_login_cb done;
+    char folded[NODE_LOGIN_NAME_BYTES_MAX * 2 + 1];
+    char password[NODE_LOGIN_PASSWORD_BYTES_MAX + 1];
+    char device[NODE_DEVICE_BYTES_MAX + 1], request_id[64];
+    uint8_t name_hash[32], token[NODE_SESSION_TOKEN_BYTES], token_hash[32];
+    int64_t now_ms, last_contact_ms;
+    struct people_staff staff;
+    struct node_grants *grants;
+    bool matched;
+    struct node_login answer;
+};
+
+static void login_end(struct people_login *l)
+{
+    struct node_people *p = l->people;
+    node_grants_unref(l->grants);
+    l->done(l->user, &l->answer);
+    seal_wipe(l, sizeof *l);
+    free(l);
+    people_work_done(p);
+}
+
+static void answer(struct people_login *l, enum node_login_result result, int retry_after_s)
+{
+    l->answer.result = result;
+    l->answer.retry_after_s = retry_after_s;
+}
+
+static int audit(struct people_login *l, struct node_db *db, const char *outcome,
+                 const char *detail, struct base_err *err)
+{
+    bool known = !base_uuid_is_zero(&l->staff.id);
+    struct node_author author = {.device = l->device, .request_id = l->request_id};
+    if (l->answer.result == NODE_LOGIN_OK)
+        author.actor = l->staff.id;
+    return node_audit_add(db, &author, "login", "staff", known ? &l->staff.id : NULL, NULL, outcome,
+                          detail, err);
+}
+
+/* Seconds still to wait, 0: may try. */
+static int delay_left(const struct people_login *l, int64_t failures, int64_t last_ms)
+{
+    const struct node_people_config *c = &l->people->config;
+    int64_t past_ms = l->now_ms - last_ms;
+    if (failures < c->failed_attempts || past_ms >= c->failed_delay_s * 1000)
+        return 0;
+    if (past_ms < 0)
+        past_ms = 0; /* the clock was set back: the whole delay, not for ever */
+    return (int)(c->failed_delay_s - past_ms / 1000);
+}
+
+static int failures_read(struct people_login *l, struct node_db *db, int64_t *failures,
+                         int64_t *last_ms, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    *failures = 0;
+    *last_ms = 0;
+    int rc = node_sql(db, &st,
+                      "SELECT failures, last_ms FROM node_login_failure WHERE name_hash = ?1", err);
+    if (rc != 0)
+        return rc;
+    node_sql_blob(st, 1, l->name_hash, 32);
+    rc = node_sql_step(st, err);
+    if (rc > 0) {
+        *failures = node_sql_col_i64(st, 0);
+        *last_ms = node_sql_col_i64(st, 1);
+        rc = 0;
+    }
+    node_sql_done(st);
+    return rc;
+}
+
+static int failures_write(struct people_login *l, struct node_db *db, int64_t failures,
+                          struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = node_sql(
+        db, &st,
+        "INSERT INTO node_login_failure (name_hash, failures, last_ms) VALUES (?1, ?2, ?3) "
+        "ON CONFLICT (name_hash) DO UPDATE SET failures = ?2, last_ms = ?3",
+        err);
+    if (rc != 0)
+        return rc;
+    node_sql_blob(st, 1, l->name_hash, 32);
+    node_sql_i64(st, 2, failures);
+    node_sql_i64(st, 3, l->now_ms);
+    rc = node_sql_step(st, err);
+    node_sql_done(st);
+    if (rc != 0)
+        return rc;
+    rc = node_sql(db, &st, "DELETE FROM node_login_failure WHERE last_ms < ?1", err);
+    if (rc != 0)
+        return rc;
+    node_sql_i64(st, 1, l->now_ms - LOGIN_FAILURES_KEPT_MS);
+    rc = node_sql_step(st, err);
+    node_sql_done(st);
+    return rc;
+}
+
+static int attempt_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    struct people_login *l = (struct people_login *)job;
+    int64_t failures = 0;
+    int64_t last_ms = 0;
+    int rc = failures_read(l, db, &failures, &last_ms, err);
+    if (rc != 0)
+        return rc;
+    int left = delay_left(l, failures, last_ms);
+    if (left > 0) {
+        answer(l, NODE_LOGIN_DELAYED, left);
+        return 0;
+    }
+    /* After a delay that was sat out one more try is free, then the delay comes again. */
+    rc = failures_write(l, db, failures + 1, err);
+    if (rc != 0)
+        return rc;
+    rc = people_staff_by_name(db, l->folded, l->now_ms, &l->staff, err);
+    if (rc == 0 && l->staff.usable)
+        rc = people_grants_read(db, &l->staff.id, l->now_ms, &l->grants, err);
+    return rc == BASE_ENOTFOUND ? 0 : rc;
+}
+
+static void attempt_done(struct node_job *job)
+{
+    struct people_login *l = (struct people_login *)job;
+    if (job->rc != 0) {
+        base_log(BASE_LOG_WARN, "login_failed", "%s", job->err.text);
+        answer(l, job->rc == BASE_EBUSY ? NODE_LOGIN_BUSY : NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
+        login_end(l);
+    } else if (l->answer.result == NODE_LOGIN_DELAYED) {
+        login_end(l);
+    } else {
+        *l->people->waiting_end = l;
+        l->people->waiting_end = &l->next;
+        l->people->waiting_count++;
+        people_login_next(l->people);
+    }
+}
+
+static void check_work(uv_work_t *work)
+{
+    struct people_login *l = work->data;
+    const char *verifier = l->staff.verifier[0] != '\0' ? l->staff.verifier : l->people->dummy;
+    bool right = seal_password_verify(verifier, l->password, strlen(l->password));
+    l->matched = right && l->staff.verifier[0] != '\0' && l->staff.usable && l->grants != NULL;
+    seal_wipe(l->password, sizeof l->password);
+}
+
+static int session_write(struct people_login *l, struct node_db *db, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = node_sql(db, &st, "DELETE FROM node_login_failure WHERE name_hash = ?1", err);
+    if (rc != 0)
+        return rc;
+    node_sql_blob(st, 1, l->name_hash, 32);
+    rc = node_sql_step(st, err);
+    node_sql_done(st);
+    if (rc != 0)
+        return rc;
+    rc = node_sql(db, &st,
+                  "INSERT INTO node_session (token_hash, staff_id, device, created_ms, seen_ms) "
+                  "VALUES (?1, ?2, ?3, ?4, ?4)",
+                  err);
+    if (rc != 0)
+        return rc;
+    node_sql_blob(st, 1, l->token_hash, 32);
+    node_sql_blob(st, 2, l->staff.id.bytes, BASE_UUID_BYTES);
+    node_sql_text(st, 3, l->device);
+    node_sql_i64(st, 4, l->now_ms);
+    rc = node_sql_step(st, err);
+    node_sql_done(st);
+    return rc;
+}
+
+static int finish_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    struct people_login *l = (struct people_login *)job;
+    switch (l->answer.result) {
+    case NODE_LOGIN_OK: {
+        int rc = session_write(l, db, err);
+        return rc != 0 ? rc : audit(l, db, "ok", "", err);
+    }
+    case NODE_LOGIN_EXPIRED:
+        return audit(l, db, "refused", "offline credentials expired", err);
+    default:
+        return audit(l, db, "refused",
+                     base_uuid_is_zero(&l->staff.id) ? "unknown name"
+                     : l->staff.usable               ? "wrong password"
+                                                     : "not active",
+                     err);
+    }
+}
+
+static void finish_done(struct node_job *job)
+{
+    struct people_login *l = (struct people_login *)job;
+    struct node_people *p = l->people;
+    if (job->rc != 0) {
+        base_log(BASE_LOG_WARN, "login_failed", "%s", job->err.text);
+        if (l->answer.result == NODE_LOGIN_OK)
+            answer(l, NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
+    }
+    if (l->answer.result == NODE_LOGIN_OK) {
+        l->answer.session =
+            people_session_add(p, l->token_hash, l->grants, l->device, l->now_ms, l->now_ms);
+        if (l->answer.session == NULL) {
+            answer(l, NODE_LOGIN_BUSY, 60);
+        } else {
+            l->grants = NULL;
+            /* What moved between reading the person and now. */
+            node_people_moved(p, "staff");
+        }
+    }
+    login_end(l);
+}
+
+static bool credentials_expired(const struct people_login *l)
+{
+    int64_t days = l->people->config.credentials_expiration_days;
+    return days > 0 && l->last_contact_ms > 0 && l->now_ms - l->last_contact_ms > days * 86400000;
+}
+
+static int make_token(struct people_login *l)
+{
+    struct base_buf text;
+    seal_random(l->token, sizeof l->token);
+    seal_hash(l->token_hash, l->token, sizeof l->token);
+    base_buf_init(&text, 2 * NODE_SESSION_TOKEN_CHARS);
+    seal_base64url(&text, l->token, sizeof l->token);
+    int rc = base_buf_check(&text);
+    if (rc == 0)
+        snprintf(l->answer.token, sizeof l->answer.token, "%s", text.data);
+    base_buf_release(&text);
+    return rc;
+}
+
+static void check_done(uv_work_t *work, int status)
+{
+    struct people_login *l = work->data;
+    struct node_people *p = l->people;
+    p->checking--;
+    if (status != 0 || p->closing)
+        answer(l, NODE_LOGIN_BUSY, LOGIN_BUSY_RETRY_S);
+    else if (!l->matched)
+        answer(l, NODE_LOGIN_REFUSED, 0);
+    else if (credentials_expired(l))
+        answer(l, NODE_LOGIN_EXPIRED, 0);
+    else
+        answer(l, make_token(l) == 0 ? NODE_LOGIN_OK : NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
+    people_login_next(p);
+    if (l->answer.result == NODE_LOGIN_BUSY || l->answer.result == NODE_LOGIN_ERROR) {
+        login_end(l);
+        return;
+    }
+    memset(&l->job, 0, sizeof l->job);
+    l->job.run = finish_run;
+    l->job.done = finish_done;
+    l->job.write = true;
+    node_store_write(p->store, &l->job);
+}
+
+static void check_start(struct node_people *p, struct people_login *l)
+{
+    l->work.data = l;
+    p->checking++;
+    if (uv_queue_work(p->loop, &l->work, check_work, check_done) != 0) {
+        p->checking--;
+        answer(l, NODE_LOGIN_BUSY, LOGIN_BUSY_RETRY_S);
+        login_end(l);
+    }
+}
+
+void people_login_next(struct node_people *p)
+{
+    while (p->waiting != NULL &&
+           (p->closing || (p->dummy_ready && p->checking < p->checking_max))) {
+        struct people_login *l = p->waiting;
+        p->waiting = l->next;
+        if (p->waiting == NULL)
+            p->waiting_end = &p->waiting;
+        p->waiting_count--;
+        l->next = NULL;
+        if (p->closing) {
+            answer(l, NODE_LOGIN_BUSY, LOGIN_BUSY_RETRY_S);
+            login_end(l);
+        } else {
+            check_start(p, l);
+        }
+    }
+}
+
+void node_people_login(struct node_people *p, const char *name, const char *password,
+                       const char *device, const char *request_id, int64_t last_contact_ms,
+                       void *user, node_login_cb done)
+{
+    struct node_login busy = {.result = NODE_LOGIN_BUSY, .retry_after_s = LOGIN_BUSY_RETRY_S};
+    struct people_login *l =
+        p->closing || p->waiting_count >= NODE_LOGIN_QUEUE_MAX ? NULL : calloc(1, sizeof *l);
+    if (l == NULL) {
+        done(user, &busy);
+        return;
+    }
+    l->people = p;
+    l->user = user;
+    l->done = done;
+    l->answer.result = NODE_LOGIN_REFUSED;
+    l->now_ms = base_clock_wall_ms();
+    l->last_contact_ms = last_contact_ms;
+    node_username_fold(l->folded, sizeof l->folded, name);
+    seal_hash(l->name_hash, l->folded, strlen(l->folded));
+    snprintf(l->password, sizeof l->password, "%s", password);
+    snprintf(l->device, sizeof l->device, "%s", device);
+    snprintf(l->request_id, sizeof l->request_id, "%s", request_id);
+    l->job.run = attempt_run;
+    l->job.done = attempt_done;
+    l->job.write = true;
+    p->busy++;
+    node_store_write(p->store, &l->job);
+}
+
+/* The dummy costs as much as a real one: it is made by the same function, of a secret nobody keeps.
+ */
+
+struct dummy {
+    uv_work_t work;
+    struct node_people *people;
+    char text[SEAL_PASSWORD_TEXT_BYTES];
+    int rc;
+};
+
+static void dummy_work(uv_work_t *work)
+{
+    struct dummy *d = work->data;
+    uint8_t secret[32];
+    seal_random(secret, sizeof secret);
+    d->rc = seal_password_hash(d->text, (const char *)secret, sizeof secret, NULL);
+}
+
+static void dummy_done(uv_work_t *work, int status)
+{
+    struct dummy *d = work->data;
+    struct node_people *p = d->people;
+    if (status == 0 && d->rc == 0)
+        memcpy(p->dummy, d->text, sizeof p->dummy);
+    else
+        base_log(BASE_LOG_ERROR, "login_dummy",
+                 "no memory for Argon2id: unknown names are answered faster");
+    p->dummy_ready = true;
+    free(d);
+    people_login_next(p);
+    people_work_done(p);
+}
+
+int people_login_start(struct node_people *p, struct base_err *err)
+{
+    struct dummy *d = calloc(1, sizeof *d);
+    if (d == NULL)
+        return base_fail(err, BASE_ENOMEM, "out of memory");
+    unsigned cores = uv_available_parallelism();
+    p->checking_max = cores / 2 < 1                    ? 1
+                      : cores / 2 > LOGIN_CHECKING_MAX ? LOGIN_CHECKING_MAX
+                                                       : (int)(cores / 2);
+    d->people = p;
+    d->work.data = d;
+    p->busy++;
+    if (uv_queue_work(p->loop, &d->work, dummy_work, dummy_done) != 0) {
+        free(d);
+        return base_fail(err, BASE_ENOMEM, "libuv took no work");
+    }
+    return 0;
+}

@@ -1,0 +1,130 @@
+/*
+ * node/people/people.h - who is logged in at this node, and what they may do.
+ *
+ * Does:       checks name and password against the synced staff list (Argon2id on libuv's pool),
+ * counts failures in the store, keeps sessions in memory and their hashes in the store, folds roles
+ * into grants. Does not:   know HTTP, or ask the centre: the node decides from its own list, with
+ * the line up or down. Thread:     the loop's. node_grants_may() and the _db functions also in
+ * jobs. Invariant:  a session lives only as long as its staff row is active; what was revoked is
+ * out with the next turn after the replica knows it. A name that does not exist and a wrong
+ * password cost the same time and get the same answer.
+ */
+#ifndef NODE_PEOPLE_PEOPLE_H
+#define NODE_PEOPLE_PEOPLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "node/store/store.h"
+#include "sync/base/uuid.h"
+#include "sync/core/catalog.h"
+
+enum {
+    NODE_SESSIONS_MAX = 4096,
+    NODE_SESSION_TOKEN_BYTES = 32,
+    NODE_SESSION_TOKEN_CHARS = 43,           /* base64url */
+    NODE_SESSION_LIFE_MS = 12 * 3600 * 1000, /* a shift; whatever happens */
+    NODE_ROLES_MAX = 16,
+    NODE_GRANTS_MAX = 256,
+    NODE_LOGIN_NAME_BYTES_MAX = 128,
+    NODE_LOGIN_PASSWORD_BYTES_MAX = 256,
+    NODE_LOGIN_QUEUE_MAX = 64, /* people waiting for their password to be checked */
+    NODE_DEVICE_BYTES_MAX = 64
+};
+
+enum node_action {
+    NODE_MAY_READ = 1,
+    NODE_MAY_CREATE = 2,
+    NODE_MAY_UPDATE = 4,
+    NODE_MAY_DELETE = 8,
+    NODE_MAY_RESOLVE = 16
+};
+
+/* What one member of staff may do. Immutable once built; counted references, on the loop's thread
+ * only. */
+struct node_grants {
+    int refs;
+    struct base_uuid staff_id;
+    char username[NODE_LOGIN_NAME_BYTES_MAX + 1];
+    char name[256]; /* for showing */
+    int role_count;
+    char roles[NODE_ROLES_MAX][CORE_NAME_BYTES_MAX + 1];
+    int count;
+    struct node_grant {
+        char table[CORE_NAME_BYTES_MAX + 1]; /* "*": all */
+        unsigned actions;
+    } grants[NODE_GRANTS_MAX]; /* ascending by table */
+};
+bool node_grants_may(const struct node_grants *g, enum node_action action, const char *table);
+struct node_grants *node_grants_ref(struct node_grants *g);
+void node_grants_unref(struct node_grants *g);
+/* The words of role_permission.actions; unknown words mean nothing. */
+unsigned node_actions_parse(const char *s, size_t len);
+
+struct node_session {
+    uint8_t hash[32];
+    struct node_grants *grants;
+    char device[NODE_DEVICE_BYTES_MAX + 1];
+    int64_t created_ms, seen_ms; /* wall */
+    bool dirty;                  /* seen_ms is newer than the store's */
+    double tokens;               /* the API's rate bucket */
+    int64_t tokens_at_ms;        /* monotonic */
+    struct node_session *next;
+};
+
+struct node_people_config {
+    int64_t session_idle_s;
+    int64_t credentials_expiration_days; /* since the last contact with the centre */
+    int64_t failed_attempts, failed_delay_s;
+};
+
+struct node_people;
+int node_people_open(struct node_people **out, struct uv_loop_s *loop, struct node_store *store,
+                     const struct node_people_config *config, struct base_err *err);
+/* Waits for what runs, then calls closed. */
+void node_people_close(struct node_people *p, void (*closed)(void *user), void *user);
+bool node_people_ready(const struct node_people *p); /* the sessions of the last run are back */
+/* A row of this table moved. */
+void node_people_moved(struct node_people *p, const char *table);
+/* Every few seconds: idle sessions end, what was seen is written down. */
+void node_people_tick(struct node_people *p, int64_t now_ms);
+
+/* NULL: no such session. Counts as being seen. Valid until the next turn of the loop. */
+struct node_session *node_people_session(struct node_people *p, const char *token, size_t len,
+                                         int64_t now_ms);
+struct node_session *node_people_session_by_hash(struct node_people *p, const uint8_t hash[32],
+                                                 int64_t now_ms); /* not seen */
+
+enum node_login_result {
+    NODE_LOGIN_OK,
+    NODE_LOGIN_REFUSED, /* name or password */
+    NODE_LOGIN_DELAYED, /* too many failures: again after retry_after_s */
+    NODE_LOGIN_EXPIRED, /* right, but the node has not met the centre for too long */
+    NODE_LOGIN_BUSY,    /* too many at once: again after retry_after_s */
+    NODE_LOGIN_ERROR
+};
+struct node_login {
+    enum node_login_result result;
+    int retry_after_s;
+    char token[NODE_SESSION_TOKEN_CHARS + 1];
+    const struct node_session *session; /* of NODE_LOGIN_OK */
+};
+typedef void (*node_login_cb)(void *user, const struct node_login *login);
+/* last_contact_ms: when the centre was last heard; 0 never, -1 unknown (not checked). */
+void node_people_login(struct node_people *p, const char *name, const char *password,
+                       const char *device, const char *request_id, int64_t last_contact_ms,
+                       void *user, node_login_cb done);
+/* Gone from memory at once; done when it is gone from the store too. */
+void node_people_logout(struct node_people *p, const uint8_t hash[32], const char *request_id,
+                        void *user, void (*done)(void *user, int rc));
+
+/* For jobs and tests. */
+/* Lower case of what hospital names are written in: Latin, Greek, Cyrillic. At most out_bytes - 1
+ * bytes. */
+void node_username_fold(char *out, size_t out_bytes, const char *name);
+/* The start of the moment or instant in UTC; false if text is neither. */
+bool node_moment_ms(int64_t *out, const char *text, size_t len);
+int node_people_count(const struct node_people *p);
+int64_t node_people_idle_s(const struct node_people *p);
+
+#endif
