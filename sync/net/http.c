@@ -139,18 +139,33 @@ static void on_wake(uv_timer_t *handle)
     net_http_server_turn(handle->data);
 }
 
+/* A timer of 0 ms started from a timer's callback would run before any other I/O, for ever: what is
+ * to be done at once goes through the idle handle. */
 void net_http_server_turn(struct net_http_server *s)
 {
     MHD_UNSIGNED_LONG_LONG ms = 0;
     if (s->running || s->daemon == NULL)
         return;
     s->running = true;
+    s->again = false;
     (void)MHD_run(s->daemon);
     s->running = false;
-    if (MHD_get_timeout(s->daemon, &ms) == MHD_YES)
-        (void)uv_timer_start(&s->wake, on_wake, ms, 0);
-    else
-        (void)uv_timer_stop(&s->wake);
+    (void)uv_timer_stop(&s->wake);
+    if (MHD_get_timeout(s->daemon, &ms) == MHD_YES) {
+        if (ms == 0)
+            s->again = true;
+        else
+            (void)uv_timer_start(&s->wake, on_wake, ms, 0);
+    }
+    if (s->again)
+        (void)uv_idle_start(&s->pump, net_http_on_pump);
+}
+
+void net_http_resume(struct net_http_server *s, struct MHD_Connection *connection)
+{
+    MHD_resume_connection(connection);
+    s->again = true;
+    (void)uv_idle_start(&s->pump, net_http_on_pump);
 }
 
 static void on_readable(uv_poll_t *handle, int status, int events)
@@ -416,7 +431,7 @@ static void finish(struct net_http_server *s)
             x->stream->suspended = false;
         }
         if (asleep)
-            MHD_resume_connection(x->library);
+            net_http_resume(s, x->library);
     }
     s->running = true;
     (void)MHD_run(s->daemon);

@@ -110,7 +110,8 @@ struct net_http_server {
     uv_poll_t poll;
     uv_timer_t wake;  /* the library's own next timeout */
     uv_timer_t sweep; /* deadlines and heartbeats */
-    uv_idle_t pump;   /* wakes streams in slices */
+    uv_idle_t pump; /* active while something is to be done at once: streams to wake, connections to
+                       resume */
     int handles_open;
     void *user;
     char name[64];
@@ -123,6 +124,7 @@ struct net_http_server {
     struct net_http_stream *streams_head, *streams_tail;
     struct net_http_stream *ready_head, *ready_tail;
     uint64_t handling; /* exchanges whose answer is not complete */
+    bool again;        /* the library wants another turn at once */
     bool running;      /* inside the library: no second entry */
     bool draining, finished;
     uint64_t drain_until_ms;
@@ -170,5 +172,6 @@ void net_http_conn_enter(struct net_http_conn *c, enum net_http_conn_state state
 void net_http_conn_cut(
     struct net_http_conn *c); /* shuts the socket; the library notices by itself */
 void net_http_server_turn(struct net_http_server *s);
+void net_http_resume(struct net_http_server *s, struct MHD_Connection *connection);
 
 #endif

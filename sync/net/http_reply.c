@@ -111,7 +111,7 @@ void net_http_exchange_answered(struct net_http_exchange *x)
     x->conn->bytes = x->reply_bytes;
     if (x->suspended) {
         x->suspended = false;
-        MHD_resume_connection(x->library);
+        net_http_resume(x->server, x->library);
     }
 }
 

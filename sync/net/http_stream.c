@@ -64,7 +64,7 @@ static void wake(struct net_http_stream *st)
 {
     ready_remove(st->x->server, st);
     st->suspended = false;
-    MHD_resume_connection(st->x->library);
+    net_http_resume(st->x->server, st->x->library);
 }
 
 /* A broadcast to thousands is spread over many turns, so that others are served between them. */
@@ -73,9 +73,9 @@ void net_http_on_pump(uv_idle_t *handle)
     struct net_http_server *s = handle->data;
     for (int n = 0; n < NET_HTTP_PUMP_STREAMS && s->ready_head != NULL; n++)
         wake(s->ready_head);
-    if (s->ready_head == NULL)
-        (void)uv_idle_stop(&s->pump);
     net_http_server_turn(s);
+    if (s->ready_head == NULL && !s->again)
+        (void)uv_idle_stop(&s->pump);
 }
 
 static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max)
