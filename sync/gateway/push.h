@@ -1,0 +1,181 @@
+/*
+ * sync/gateway/push.h - one push on its way through the gateway (docs/PROTOCOL.md, "push").
+ *
+ *   decode (worker) -> fast flight ----------------------------------------> commit -> reply
+ *        |                 | something was there, or failed                    ^
+ *        v                 v                                                   |
+ *   open flight -> range: read rows -> plan (worker) -> write -> next range ... finish
+ *                    ^                                    |
+ *                    +---- halves of the range <----------+ failed for good
+ *
+ * fast:  a batch of new rows only, inserted without reading anything first; taken back if a row was
+ *        there already, if anything fails or if the receipt's head was not where the batch begins.
+ * range: the general way. Rows are locked and read, the core merges, the writes go in waves (the
+ *        k-th write to a row in wave k). A range that fails for good is taken back to its savepoint
+ *        and halved until the culprit stands alone; that one is quarantined.
+ * Invariant: everything of one push happens in one PostgreSQL transaction, or nothing.
+ * Thread: the loop's, but *_work run on libuv's pool while the loop leaves the push alone.
+ */
+#ifndef SYNC_GATEWAY_PUSH_H
+#define SYNC_GATEWAY_PUSH_H
+
+#include "sync/core/merge.h"
+#include "sync/core/receipt.h"
+#include "sync/gateway/gateway.h"
+
+enum {
+    PUSH_ARENA_BYTES_MAX = 512 * 1024 * 1024,
+    PUSH_ATTEMPTS_MAX = 5,
+    PUSH_JITTER_MS = 40, /* times the attempt */
+    PUSH_HEADER_BYTES_MAX = 4096,
+    PUSH_RANGES_MAX = 64 /* halving 5,000 needs 13 */
+};
+
+/* A row's earlier change, as the log holds it. */
+struct push_past {
+    struct push_past *next; /* ascending by rev */
+    int64_t rev;
+    enum core_op op;
+    bool own; /* of the same node and incarnation */
+    struct core_text cols, image, actor, at, node;
+};
+
+/* A row that the batch touches. What is below `live` belongs to the range under way. */
+struct push_row {
+    const struct gw_table *table;
+    struct base_uuid id;
+    int changes;                 /* in the whole batch */
+    int64_t held_by;             /* seq whose quarantine holds all later ones; 0: none */
+    int range;                   /* the range that this state belongs to */
+    bool live, wants_past, made; /* made: a change before this one inserts it */
+    int64_t rev;                 /* as read; 0: not there */
+    int64_t rev_now;             /* after the writes planned so far */
+    int64_t base_min;
+    int writes;               /* planned so far */
+    struct core_text *fields; /* [ord - 1], field_count of them: as it will stand */
+    int field_count;
+    struct push_past *past, *past_last;
+    int past_count;
+    struct core_text
+        *own; /* what this batch's changes said, by ord - 1; NULL pointer: nothing yet */
+    bool *own_set;
+};
+
+struct push_change {
+    struct core_change c;
+    struct push_row *row; /* NULL: table unknown */
+    int count;            /* resolved columns */
+    int *ords;
+    struct core_text *values;
+    uint8_t chain[CORE_CHAIN_BYTES]; /* after it */
+    bool refused;                    /* before the database was asked; stays so in every attempt */
+    enum core_outcome outcome;
+    char sqlstate[6];
+    const char *constraint, *reason;
+    bool has_conflict;
+    struct base_uuid conflict;
+};
+
+enum push_kind { PUSH_INSERT, PUSH_UPDATE, PUSH_DELETE };
+
+/* One write that was decided. */
+struct push_op {
+    int change; /* index */
+    int wave;
+    enum push_kind kind;
+    const struct gw_table *table;
+    struct base_uuid id;
+    int count;
+    const int *ords;
+    const struct core_text *values;
+    const struct core_text *fields; /* update: the whole row, for columns that only others change */
+    int field_count;
+    bool may_exist; /* a conflict row: its id says that it is the same one */
+};
+
+/* SQL with its parameters, ready to fly. */
+struct push_statement {
+    const char *sql;
+    struct gw_param *params;
+    int param_count;
+    int rows; /* that must be affected; -1: any */
+};
+
+struct push {
+    struct gateway *gw;
+    struct net_http_exchange *x;
+    struct gw_who who;
+    uv_work_t work;
+    uv_timer_t timer;
+    struct gw_catalog *catalog;
+    struct gw_pg_conn *conn;
+    struct gw_flight flight;
+    int attempt;
+
+    /* from the body; stays */
+    struct base_arena arena;
+    struct base_buf plain;
+    int64_t inc, first, last;
+    char header_tenant[BASE_UUID_CHARS + 1], header_node[BASE_UUID_CHARS + 1];
+    uint8_t chain_before[CORE_CHAIN_BYTES], chain[CORE_CHAIN_BYTES];
+    struct push_change *changes;
+    int count;
+    int status; /* of the refusal, 0: none */
+    const char *code;
+    int line;
+    struct base_err err;
+
+    /* from the catalog; made anew when it moves */
+    struct push_row *rows;
+    struct push_row **map;
+    int row_count, map_size;
+    bool fast;
+
+    /* of the attempt */
+    struct base_arena plan; /* of the range */
+    struct push_op *ops;
+    int op_count, op_cap;
+    struct push_statement *statements;
+    int statement_count, statement_cap;
+    int64_t head_seq;
+    uint8_t head_chain[CORE_CHAIN_BYTES];
+    char *known; /* outcomes of what was known before: members of a JSON array, or NULL */
+    int skip;    /* changes known before */
+    struct {
+        int from, to;
+    } ranges[PUSH_RANGES_MAX];
+    int range_count, range_serial, from, to;
+    bool careful, past_read, txn_begun, failed_range;
+    const struct gw_table *reads[CORE_TABLES_MAX];
+    int read_count, read_query;
+    struct base_buf outcomes;
+    int64_t t0_us;
+};
+
+/* push_decode.c, worker */
+void push_decode(struct push *p);
+int push_resolve(struct push *p); /* rows, columns, values against p->catalog; BASE_ENOMEM */
+struct push_row *push_row_find(const struct push *p, const struct gw_table *t,
+                               const struct base_uuid *id);
+/* push_plan.c, worker. Return 0 or BASE_ENOMEM / BASE_ECORRUPT */
+int push_plan_fast(struct push *p);
+int push_plan_absorb(struct push *p, bool *wants_past); /* the rows read by p->flight */
+int push_plan_past(struct push *p);                     /* the changes read by p->flight */
+int push_plan_merge(struct push *p);
+/* push_sql.c, worker */
+int push_sql(struct push *p); /* ops into statements */
+/* The parameter for a list of ids; n 0 gives an empty array. False: out of memory. */
+bool push_uuid_array(struct base_arena *a, struct gw_param *out, int n,
+                     const struct base_uuid *const ids[]);
+char *push_i64(struct base_arena *a, int64_t v);
+/* push_conflict.c, worker */
+int push_conflicts(struct push *p, int change, const struct core_merge *m,
+                   const struct core_image *base, const struct core_image *live);
+int push_resolutions(struct push *p); /* statements behind the facts that resolve */
+struct push_op *push_op_add(struct push *p);
+struct push_statement *push_statement_add(struct push *p, const char *sql, int params, int rows);
+void push_quarantine(struct push *p, int change, const char *sqlstate, const char *constraint,
+                     const char *reason);
+void push_write_outcomes(struct push *p, struct base_buf *out);
+
+#endif
