@@ -111,6 +111,14 @@ BEGIN
             p := p || format('column %s must be named with a-z, 0-9 and _', quote_ident(r.attname));
         END IF;
     END LOOP;
+    FOR r IN SELECT k.name, k.type AS was, everward.wire_type(a.atttypid) AS type
+             FROM everward.sync_table x JOIN pg_namespace n ON n.nspname = x.schema_name AND n.oid = c.relnamespace
+             JOIN everward.sync_column k ON k.tbl = x.tbl AND k.dropped_version IS NULL
+             JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k.name AND a.attnum > 0
+             WHERE x.table_name = c.relname AND NOT coalesce(sync_problems.options->'columns'->k.name ? 'type', false)
+               AND k.type <> everward.wire_type(a.atttypid) LOOP
+        p := p || format('column %s was synced as %s and is %s now: bring it under a new name', r.name, r.was, r.type);
+    END LOOP;
     IF NOT c.relrowsecurity OR NOT c.relforcerowsecurity THEN
         p := p || format('row security must be enabled and forced: SELECT everward.isolate(%L, %L) does it', rel, tenant_name);
     END IF;
@@ -162,8 +170,8 @@ CREATE FUNCTION everward.bump_catalog() RETURNS bigint
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$ UPDATE everward.catalog_state SET version = version + 1 RETURNING version $$;
 
--- Enters the columns that the catalog does not know yet, with the next ordinals; marks the ones that are gone.
--- Returns how many of both.
+-- Enters the columns that the catalog does not know yet, with the next ordinals; marks the ones that are gone; notes what is
+-- allowed now in the others. Returns how many columns it touched.
 CREATE FUNCTION everward.enter_columns(rel regclass, t int, at_version bigint) RETURNS int
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -175,12 +183,21 @@ DECLARE
     g record;
     n int := 0;
     gone int;
+    moved int;
 BEGIN
     SELECT * INTO STRICT s FROM everward.sync_table x WHERE x.tbl = t;
     UPDATE everward.sync_column k SET dropped_version = at_version
     WHERE k.tbl = t AND k.dropped_version IS NULL AND NOT EXISTS (
         SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = k.name AND a.attnum > 0 AND NOT a.attisdropped);
     GET DIAGNOSTICS gone = ROW_COUNT;
+    UPDATE everward.sync_column k
+    SET nullable = NOT a.attnotnull, allowed = everward.allowed_words(rel, a.attnum),
+        ref_table = coalesce(s.options->'columns'->k.name->>'ref', everward.referenced_table(rel, a.attnum))
+    FROM pg_attribute a
+    WHERE k.tbl = t AND k.dropped_version IS NULL AND a.attrelid = rel AND a.attname = k.name AND a.attnum > 0
+      AND (k.nullable, k.allowed, k.ref_table) IS DISTINCT FROM (NOT a.attnotnull, everward.allowed_words(rel, a.attnum),
+          coalesce(s.options->'columns'->k.name->>'ref', everward.referenced_table(rel, a.attnum)));
+    GET DIAGNOSTICS moved = ROW_COUNT;
     SELECT coalesce(max(k.ord), 3) + 1 INTO next_ord FROM everward.sync_column k WHERE k.tbl = t;
     FOR r IN SELECT a.* FROM pg_attribute a WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped
              AND a.attname NOT IN (s.key_column, s.tenant_column, 'rev')
@@ -195,7 +212,7 @@ BEGIN
                 everward.allowed_words(rel, r.attnum), coalesce(o->>'ref', everward.referenced_table(rel, r.attnum)), at_version);
         n := n + 1;
     END LOOP;
-    RETURN n + gone;
+    RETURN n + gone + moved;
 END
 $$;
 
@@ -369,6 +386,7 @@ AS $$
         'Add a row that corrects it.')
 $$;
 
+-- everward.send_again: see backfill().
 -- Unsynced columns (there are none unless a column was added and not refreshed, or is generated) do not raise rev.
 CREATE FUNCTION everward.row_body(rel regclass, t int) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -395,7 +413,7 @@ BEGIN
         RAISE EXCEPTION '%1$s and %2$s of a synced row cannot change' USING ERRCODE = 'EW405';
     END IF;
     NEW.rev := OLD.rev;
-    IF %3$s THEN
+    IF %3$s OR current_setting('everward.send_again', true) OPERATOR(pg_catalog.=) 'on' THEN
         NEW.rev := OLD.rev OPERATOR(pg_catalog.+) 1;
     END IF;
     RETURN NEW;
@@ -488,8 +506,8 @@ BEGIN
 END
 $$;
 
--- After ALTER TABLE: new columns get the next ordinals, dropped ones leave their place empty. Rows are not touched: a new
--- column's values reach the nodes with each row's next change, or by verify.
+-- After ALTER TABLE: new columns get the next ordinals, dropped ones leave their place empty. Rows are not touched, since they
+-- are of many tenants: a new column's values reach the nodes with each row's next change, by verify, or by backfill().
 CREATE FUNCTION everward.refresh_sync(rel regclass) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -543,6 +561,30 @@ BEGIN
     END LOOP;
     EXECUTE format('REVOKE ALL ON %s FROM everward_gateway', rel);
     PERFORM everward.bump_catalog();
+END
+$$;
+
+-- Sends a tenant's rows once more in which one of these columns has a value: each gets a new revision and a change that names no
+-- column, so that it disturbs no merge. Run by everward_admin, one transaction a tenant.
+CREATE FUNCTION everward.backfill(rel regclass, tenant uuid, columns text[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    tenant_name name;
+    n bigint;
+BEGIN
+    SELECT s.tenant_column INTO tenant_name FROM everward.sync_table s JOIN pg_catalog.pg_class c ON c.oid = rel
+    JOIN pg_catalog.pg_namespace x ON x.oid = c.relnamespace
+    WHERE (s.schema_name, s.table_name) = (x.nspname, c.relname) AND s.enabled;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is not synced', rel USING ERRCODE = 'EW422';
+    END IF;
+    PERFORM set_config('everward.send_again', 'on', true);
+    EXECUTE format('UPDATE %s SET rev = rev WHERE %I = $1 AND num_nonnulls(%s) > 0', rel, tenant_name,
+                   (SELECT string_agg(quote_ident(c), ', ') FROM unnest(columns) c)) USING tenant;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    PERFORM set_config('everward.send_again', '', true);
+    RETURN n;
 END
 $$;
 

@@ -11,6 +11,7 @@
 Everything goes through psql: no driver is needed. Run by root, the server runs as user postgres.
 """
 
+import atexit
 import glob
 import os
 import queue
@@ -81,12 +82,14 @@ class Cluster:
             shutil.chown(self.folder, "postgres", "postgres")
         if not os.path.exists(self.data):
             self._run(["initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N"])
+        atexit.register(self.stop)  # a module whose set-up fails is never torn down
         settings = "".join(" -c %s=%s" % o for o in self.options.items())
         self._run(["pg_ctl", "-D", self.data, "-w", "-l", os.path.join(self.folder, "log"),
                    "-o", "-p %d -k %s%s" % (self.port, self.folder, settings), "start"])
         return self
 
     def stop(self, keep=False):
+        atexit.unregister(self.stop)
         if os.path.exists(os.path.join(self.data, "postmaster.pid")):
             self._run(["pg_ctl", "-D", self.data, "-m", "immediate" if not keep else "fast", "-w", "stop"])
         if not keep:

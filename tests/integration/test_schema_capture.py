@@ -402,6 +402,30 @@ class Enabling(Case):
         self.assertEqual([(c["ord"], c["name"], c["api"]) for c in columns],
                          [(4, "name", "rw"), (5, "dropped_5", "hidden"), (6, "kind", "rw"), (7, "seen", "rw"), (8, "more", "rw")])
 
+    def test_the_values_of_a_new_column_can_be_sent_to_the_nodes(self):
+        db.sql("postgres", self.HOSPITAL % {"name": "fills", "key": "id", "tenant": "tenant_id"} + "GRANT ALL ON public.fills TO everward_app, "
+               "everward_owner; SELECT everward.enable_sync('public.fills', 'field')")
+        a.as_app("INSERT INTO public.fills VALUES ('%s', '%s', 'x'), ('%s', '%s', 'y')" % (ID % 150, a.id, ID % 151, a.id))
+        b.as_app("INSERT INTO public.fills VALUES ('%s', '%s', 'z')" % (ID % 152, b.id))
+        db.sql("postgres", "SET session_replication_role = replica; ALTER TABLE public.fills ADD COLUMN more text; "
+               "SELECT everward.refresh_sync('public.fills'); ALTER TABLE public.fills DISABLE TRIGGER ALL; "
+               "UPDATE public.fills SET more = 'm' WHERE name <> 'y'; ALTER TABLE public.fills ENABLE ALWAYS TRIGGER zzzz_everward_row; "
+               "ALTER TABLE public.fills ENABLE ALWAYS TRIGGER zzzz_everward_update")
+        self.assertEqual(db.one("everward_admin", "SELECT everward.backfill('public.fills', '%s', '{more}')" % a.id), "1")
+        self.assertEqual(self.log(ID % 150), [("i", "1", None), ("u", "2", "{}")])
+        self.assertTrue(self.image(ID % 150).endswith(",m)"))
+        self.assertEqual([len(self.log(ID % 151)), len(b.changes(ID % 152))], [1, 1])
+
+    def test_a_widened_check_reaches_the_catalog_and_a_changed_type_is_refused(self):
+        db.sql("postgres", self.HOSPITAL % {"name": "wider", "key": "id", "tenant": "tenant_id"} + "SELECT everward.enable_sync('public.wider', 'field')")
+        before = int(db.one("postgres", "SELECT version FROM everward.catalog_state"))
+        db.sql("postgres", "ALTER TABLE public.wider DROP CONSTRAINT wider_kind_check; ALTER TABLE public.wider ADD CHECK (kind IN ('in', 'out', 'up'))")
+        self.assertEqual(int(db.one("postgres", "SELECT everward.refresh_sync('public.wider')")), before + 1)
+        self.assertEqual(db.one("postgres", "SELECT allowed FROM everward.sync_column k JOIN everward.sync_table s USING (tbl) "
+                                "WHERE s.name = 'wider' AND k.name = 'kind'"), "{in,out,up}")
+        e = self.refused("EW422", db.sql, "postgres", "ALTER TABLE public.wider ALTER weight TYPE text; SELECT everward.refresh_sync('public.wider')")
+        self.assertIn("column weight was synced as decimal and is text now", e.message)
+
     def test_a_table_taken_out_of_sync_is_free_again_and_comes_back_with_its_number(self):
         db.sql("postgres", self.HOSPITAL % {"name": "comes", "key": "id", "tenant": "tenant_id"} + "GRANT ALL ON public.comes TO everward_app;")
         t = db.one("postgres", "SELECT everward.enable_sync('public.comes', 'field')")

@@ -80,9 +80,18 @@ class Roles(Case):
             AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false)"""), [])
 
     def test_the_public_may_call_nothing_but_tenant(self):
-        self.assertEqual(db.sql("postgres", """
-            SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'everward'::regnamespace
-            AND has_function_privilege('everward_monitor', p.oid, 'EXECUTE') ORDER BY 1"""), [["tenant"]])
+        for role, want in (("everward_app", ["tenant"]), ("everward_monitor", ["counts", "tenant"])):
+            got = db.sql("postgres", "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'everward'::regnamespace "
+                         "AND has_function_privilege('%s', p.oid, 'EXECUTE') ORDER BY 1" % role)
+            self.assertEqual([g[0] for g in got], want)
+
+    def test_monitoring_sees_counts_and_no_rows(self):
+        got = db.sql("everward_monitor", "SELECT tenant, nodes_enrolled > 0, head FROM everward.counts() ORDER BY 1")
+        self.assertEqual({g[0] for g in got}, {a.id, b.id})
+        self.assertEqual({g[1] for g in got}, {"t"})
+        self.assertEqual(db.sql("everward_monitor", "BEGIN; SELECT count(*) FROM everward.counts(); SELECT everward.tenant(); COMMIT;")[-1], [None])
+        for table in ("ward.patient", "everward.change", "everward.node", "everward.tenant", "everward.conflict"):
+            self.refused("42501", db.sql, "everward_monitor", "SELECT * FROM " + table)
 
     def test_the_gateway_may_call_this_and_no_more(self):
         got = db.sql("postgres", """

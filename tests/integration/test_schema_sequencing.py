@@ -229,6 +229,30 @@ class Writers(Case):
         self.assertEqual(t.sequence(), before + 1)
 
 
+class Compaction(Case):
+    def test_cuts_go_when_every_node_has_passed_them_and_not_before(self):
+        t = db.add_tenant("Compact")
+        for n in range(3):
+            t.patient("P%d" % n)
+            t.sequence()
+        other = t.enrol("second node", "t2")
+        t.as_node("SELECT everward.node_seen(3, '0.1')")
+        compact = "SELECT everward.compact('%s', %d)"
+        with self.assertRaises(pg.SqlError) as caught:
+            db.sql("everward_admin", compact % (t.id, 2))
+        self.assertEqual(caught.exception.sqlstate, "EW409")
+        db.sql("everward_gateway", "BEGIN; SELECT FROM everward.enter_node('%s', 't2'); SELECT everward.node_seen(2, '0.1'); COMMIT;" % other)
+        self.assertGreater(int(db.one("everward_admin", compact % (t.id, 2))), 0)
+        self.assertEqual(db.sql("postgres", "SELECT head, tail FROM everward.feed_head WHERE tenant_id = '%s'" % t.id), [["3", "2"]])
+        self.assertEqual(sorted({c for c, _ in self.cuts(t)}), [3])
+        self.assertEqual(db.one("postgres", "SELECT count(*) FROM everward.change c WHERE tenant_id = '%s' AND NOT EXISTS "
+                                "(SELECT FROM everward.cut k WHERE k.tenant_id = c.tenant_id AND k.txn = c.txn)" % t.id), "0")
+        t.patient("P4")
+        self.assertEqual(t.sequence(), 4)
+        with self.assertRaises(pg.SqlError):
+            db.sql("everward_admin", compact % (t.id, 6))
+
+
 class Partitions(Case):
     def test_maintain_makes_the_next_ranges_and_isolates_them(self):
         names = "SELECT relname FROM pg_class WHERE relname ~ '^(txn|change)_p\\d+$' AND relrowsecurity AND relforcerowsecurity ORDER BY 1"
