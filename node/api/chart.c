@@ -126,7 +126,7 @@ static void section(struct chart *h, const char *name, const char *table, const 
             continue;
         base_buf_str(out, first ? "" : ",");
         first = false;
-        api_render_row(out, l->rows[i]);
+        api_render_row(out, l->rows[i], h->c->grants);
     }
     base_buf_char(out, ']');
 }
@@ -184,7 +184,7 @@ static void render_orders(struct chart *h, const struct list *orders, const stru
         first = false;
         base_buf_json_str(out, state);
         base_buf_str(out, ",\"row\":");
-        api_render_row(out, orders->rows[i]);
+        api_render_row(out, orders->rows[i], h->c->grants);
         base_buf_char(out, '}');
     }
     base_buf_char(out, ']');
@@ -235,10 +235,10 @@ static void render_due(struct chart *h, const struct list *slots, const struct l
         first = false;
         base_buf_str(out, done == NULL && at < h->c->now_ms ? "true" : "false");
         base_buf_str(out, ",\"slot\":");
-        api_render_row(out, slot);
+        api_render_row(out, slot, h->c->grants);
         base_buf_str(out, ",\"administration\":");
         if (done != NULL)
-            api_render_row(out, done);
+            api_render_row(out, done, h->c->grants);
         else
             base_buf_str(out, "null");
         base_buf_char(out, '}');
@@ -302,14 +302,15 @@ static void render_value_of(struct base_buf *out, const struct node_row *row, co
         api_render_value(out, col, row->values[col->ord - CORE_ORD_FIRST]);
 }
 
-static void render_code(struct base_buf *out, const struct code *k)
+static void render_code(struct chart *h, const struct code *k)
 {
+    struct base_buf *out = &h->c->body;
     base_buf_char(out, '{');
     render_value_of(out, k->rows[0], "code", "code");
     base_buf_char(out, ',');
     render_value_of(out, k->rows[0], "display", "display");
     base_buf_str(out, ",\"last\":");
-    api_render_row(out, k->rows[0]);
+    api_render_row(out, k->rows[0], h->c->grants);
     base_buf_str(out, ",\"trend\":[");
     for (int i = k->count - 1; i >= 0; i--) {
         base_buf_char(out, '{');
@@ -337,16 +338,17 @@ static void vitals(struct chart *h)
     base_buf_char(out, '[');
     for (int i = 0; i < count; i++) {
         base_buf_str(out, i > 0 ? "," : "");
-        render_code(out, &codes[i]);
+        render_code(h, &codes[i]);
     }
     base_buf_char(out, ']');
 }
 
-static void row_or_null(struct base_buf *out, const char *name, const struct node_row *row)
+static void row_or_null(struct api_call *c, const char *name, const struct node_row *row)
 {
+    struct base_buf *out = &c->body;
     base_buf_printf(out, ",\"%s\":", name);
     if (row != NULL)
-        api_render_row(out, row);
+        api_render_row(out, row, c->grants);
     else
         base_buf_str(out, "null");
 }
@@ -366,7 +368,7 @@ static void stay(struct chart *h)
             is(encounters->rows[i], "status", "triaged") ||
             is(encounters->rows[i], "status", "onleave"))
             encounter = encounters->rows[i];
-    row_or_null(out, "encounter", encounter);
+    row_or_null(h->c, "encounter", encounter);
     base_buf_str(out, ",\"beds\":[");
     for (int i = 0; beds != NULL && i < beds->count; i++) {
         const struct core_table *t = core_catalog_table(node_db_catalog(h->db), "location", 8);
@@ -377,12 +379,12 @@ static void stay(struct chart *h)
             continue;
         base_buf_str(out, first ? "{\"stay\":" : ",{\"stay\":");
         first = false;
-        api_render_row(out, beds->rows[i]);
+        api_render_row(out, beds->rows[i], h->c->grants);
         bool found = t != NULL && place != NULL && id.s != NULL &&
                      base_uuid_parse(&u, id.s, id.len) &&
                      node_grants_may(h->c->grants, NODE_MAY_READ, "location") &&
                      node_row_get(h->db, t, &u, &h->c->arena, place, NULL) == 0;
-        row_or_null(out, "location", found ? place : NULL);
+        row_or_null(h->c, "location", found ? place : NULL);
         base_buf_char(out, '}');
     }
     base_buf_char(out, ']');
@@ -423,7 +425,7 @@ static int chart_work(struct api_call *c, struct node_db *db, struct base_err *e
     base_uuid_format(&c->id, h.id);
     base_buf_init(&h.denied, 4096);
     api_render_head(&c->body, c);
-    row_or_null(&c->body, "patient", patient);
+    row_or_null(c, "patient", patient);
     section(&h, "identifiers", "patient_identifier", NULL, CHART_ROWS_MAX, keep_all);
     section(&h, "allergies", "allergy", "recorded_at", CHART_ROWS_MAX, keep_current);
     section(&h, "conditions", "condition", "recorded_at", CHART_ROWS_MAX, keep_current);

@@ -166,9 +166,10 @@ bool api_etag_parse(struct node_version *out, const char *s);
 bool api_is_loopback(const char *peer);
 
 /* render.c */
-/* hide_conflict_values: base, live and incoming of table conflict (they may be of a table the
- * caller may not read). */
-void api_render_row(struct base_buf *out, const struct node_row *row);
+/* reader: base, live and incoming of a conflict are shown to those who may read the table it is
+ * about. */
+void api_render_row(struct base_buf *out, const struct node_row *row,
+                    const struct node_grants *reader);
 void api_render_value(struct base_buf *out, const struct core_column *c, struct core_text v);
 void api_render_uuid(struct base_buf *out, const struct base_uuid *u);
 /* A JSON object of column → text, as conflicts keep it, by type; hidden columns left out. */

@@ -1,307 +1,54 @@
 /*
- * The OpenAPI 3.1 document, from the catalog: what this file says about a table is what render.c
- * and values.c do with it.
+ * The OpenAPI 3.1 document: what is the same for every catalog stands in openapi.json (built into
+ * the program), what a table has is written here: it must say what render.c, query.c and values.c
+ * do.
  */
 #include <string.h>
 
 #include "node/api/internal.h"
 
-#define PROBLEMS    "\"default\":{\"$ref\":\"#/components/responses/problem\"}"
-#define REF(name)   "{\"$ref\":\"#/components/schemas/" name "\"}"
-#define PARAM(name) "{\"$ref\":\"#/components/parameters/" name "\"}"
-#define JSON_REPLY(description, schema)                                                            \
-    "{\"description\":\"" description                                                              \
-    "\",\"headers\":{\"Data-As-Of\":{\"$ref\":\"#/components/headers/Data-As-Of\"}},"              \
-    "\"content\":{\"application/json\":{\"schema\":" schema "}}}"
-#define JSON_BODY(schema)                                                                          \
-    "{\"required\":true,\"content\":{\"application/json\":{\"schema\":" schema "}}}"
+extern const char api_openapi_base[]; /* openapi.json, made by CMake */
 
-/* The parts that are the same for every catalog. */
-static const char fixed_schemas[] =
-    "\"moment\":{\"type\":\"string\",\"description\":\"FHIR dateTime; precision and offset are "
-    "kept byte for byte\","
-    "\"pattern\":\"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\\\.[0-9]{1,9})?(Z|[+"
-    "-][0-9]{2}:[0-9]{2}))?)?)?$\"},"
-    "\"sync\":{\"type\":\"string\",\"enum\":[\"pending\",\"acknowledged\",\"contested\","
-    "\"quarantined\"]},"
-    "\"etag\":{\"type\":\"string\",\"pattern\":\"^\\\"[0-9]+\\\\.[0-9]+\\\"$\"},"
-    "\"uuid\":{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-["
-    "0-9a-f]{12}$\"},"
-    "\"data_as_of\":{\"type\":[\"string\",\"null\"],\"description\":\"When the centre's changes "
-    "were last taken in; null: never\"},"
-    "\"problem\":{\"type\":\"object\",\"description\":\"RFC "
-    "9457\",\"required\":[\"title\",\"status\",\"code\",\"request_id\"],"
-    "\"properties\":{\"type\":{\"type\":\"string\"},\"title\":{\"type\":\"string\"},\"status\":{"
-    "\"type\":\"integer\"},"
-    "\"code\":{\"type\":\"string\"},\"detail\":{\"type\":\"string\"},\"hint\":{\"type\":\"string\"}"
-    ","
-    "\"request_id\":{\"type\":\"string\"},\"index\":{\"type\":\"integer\"},\"current\":{\"type\":"
-    "\"object\"},"
-    "\"errors\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"column\":{"
-    "\"type\":\"string\"},"
-    "\"detail\":{\"type\":\"string\"}}}}}},"
-    "\"deleted\":{\"type\":\"object\",\"required\":[\"id\",\"deleted\",\"sync\"],\"properties\":{"
-    "\"id\":" REF(
-        "uuid") ","
-                "\"deleted\":{\"const\":true},\"sync\":" REF(
-                    "sync") "}},"
-                            "\"login\":{\"type\":\"object\",\"required\":[\"name\",\"password\"],"
-                            "\"additionalProperties\":false,\"properties\":{"
-                            "\"name\":{\"type\":\"string\",\"maxLength\":128},\"password\":{"
-                            "\"type\":\"string\",\"maxLength\":256},"
-                            "\"device\":{\"type\":\"string\",\"maxLength\":64}}},"
-                            "\"session\":{\"type\":\"object\",\"required\":[\"staff\",\"roles\","
-                            "\"expires_at\",\"idle_expires_at\",\"data_as_of\"],"
-                            "\"additionalProperties\":false,\"properties\":{\"token\":{\"type\":"
-                            "\"string\"},\"staff\":{\"type\":\"object\","
-                            "\"required\":[\"id\",\"username\",\"name\"],\"additionalProperties\":"
-                            "false,\"properties\":{\"id\":" REF(
-                                "uuid") ","
-                                        "\"username\":{\"type\":\"string\"},\"name\":{\"type\":"
-                                        "\"string\"}}},\"roles\":{\"type\":\"array\",\"items\":{"
-                                        "\"type\":\"string\"}},"
-                                        "\"device\":{\"type\":[\"string\",\"null\"]},\"expires_"
-                                        "at\":{\"type\":\"string\"},\"idle_expires_at\":{\"type\":"
-                                        "\"string\"},"
-                                        "\"idle_timeout_s\":{\"type\":\"integer\"},\"data_as_"
-                                        "of\":" REF(
-                                            "data_as_of") "}},"
-                                                          "\"status\":{\"type\":\"object\","
-                                                          "\"required\":[\"state\",\"tenant_id\","
-                                                          "\"node_id\",\"incarnation\","
-                                                          "\"timeline\",\"pending\","
-                                                          "\"oldest_pending_at\",\"last_seq\","
-                                                          "\"acked_seq\",\"cursor\",\"head\","
-                                                          "\"quarantined\",\"conflicts_open\","
-                                                          "\"last_push_at\","
-                                                          "\"last_pull_at\",\"clock_offset_ms\","
-                                                          "\"catalog_version\",\"replica_equal\","
-                                                          "\"verified_at\",\"data_as_of\"],"
-                                                          "\"properties\":{"
-                                                          "\"state\":{\"type\":\"string\",\"enum\":"
-                                                          "[\"current\",\"syncing\",\"offline\","
-                                                          "\"attention\"]},"
-                                                          "\"pending\":{\"type\":\"integer\"},"
-                                                          "\"last_seq\":{\"type\":\"integer\"},"
-                                                          "\"acked_seq\":{\"type\":\"integer\"},"
-                                                          "\"cursor\":{\"type\":\"integer\"},"
-                                                          "\"head\":{\"type\":\"integer\"},"
-                                                          "\"quarantined\":{\"type\":\"integer\"},"
-                                                          "\"conflicts_open\":{\"type\":"
-                                                          "\"integer\"},\"replica_equal\":{"
-                                                          "\"type\":[\"boolean\",\"null\"]},"
-                                                          "\"complete\":{\"type\":\"boolean\"}}},";
-static const char fixed_schemas_2[] =
-    "\"history\":{\"type\":\"object\",\"required\":[\"seq\",\"base\",\"op\",\"at\",\"by\","
-    "\"device\",\"clock\",\"outcome\",\"reason\","
-    "\"values\"],\"properties\":{\"seq\":{\"type\":\"integer\"},\"base\":{\"type\":\"integer\"},"
-    "\"op\":{\"enum\":[\"create\",\"update\","
-    "\"delete\"]},\"at\":{\"type\":\"string\"},\"by\":{\"type\":[\"string\",\"null\"]},\"outcome\":"
-    "{\"type\":\"string\"},"
-    "\"reason\":{\"type\":[\"string\",\"null\"]},\"values\":{\"type\":\"object\"}}},"
-    "\"conflict_view\":{\"type\":\"object\",\"required\":[\"id\",\"state\",\"table_name\",\"row_"
-    "id\",\"columns\",\"class\",\"rule\","
-    "\"rule_text\",\"base\",\"live\",\"incoming\",\"decide_role\",\"row\",\"now\",\"resolution\"],"
-    "\"properties\":{\"id\":" REF(
-        "uuid") ","
-                "\"state\":{\"type\":\"string\",\"enum\":[\"open\",\"resolving\",\"resolved\"]},"
-                "\"columns\":{\"type\":\"array\",\"items\":"
-                "{\"type\":\"string\"}},\"base\":{\"type\":[\"object\",\"null\"]},\"live\":{"
-                "\"type\":[\"object\",\"null\"]},"
-                "\"incoming\":{\"type\":[\"object\",\"null\"]},\"now\":{\"type\":[\"object\","
-                "\"null\"]},\"row\":{\"type\":[\"object\",\"null\"],"
-                "\"properties\":{\"rev\":{\"type\":\"integer\"},\"etag\":" REF(
-                    "etag") ",\"sync\":" REF("sync") "}},"
-                                                     "\"resolution\":{\"type\":[\"object\","
-                                                     "\"null\"]}}},"
-                                                     "\"resolution_new\":{\"type\":\"object\","
-                                                     "\"required\":[\"choice\",\"seen_rev\"],"
-                                                     "\"additionalProperties\":false,"
-                                                     "\"properties\":{"
-                                                     "\"choice\":{\"type\":\"string\",\"enum\":["
-                                                     "\"live\",\"incoming\",\"base\",\"other\"]},"
-                                                     "\"values\":{\"type\":\"object\"},"
-                                                     "\"reason\":{\"type\":\"string\"},\"seen_"
-                                                     "rev\":{\"type\":\"integer\",\"description\":"
-                                                     "\"row.rev as it was shown\"}}},"
-                                                     "\"transaction\":{\"type\":\"object\","
-                                                     "\"required\":[\"writes\"],"
-                                                     "\"additionalProperties\":false,"
-                                                     "\"properties\":{\"writes\":{"
-                                                     "\"type\":\"array\",\"minItems\":1,"
-                                                     "\"maxItems\":500,\"items\":{\"type\":"
-                                                     "\"object\",\"required\":[\"op\",\"table\"],"
-                                                     "\"additionalProperties\":false,"
-                                                     "\"properties\":{\"op\":{\"enum\":[\"create\","
-                                                     "\"update\",\"delete\"]},\"table\":{\"type\":"
-                                                     "\"string\"},"
-                                                     "\"id\":" REF("uuid") ",\"if_match\":" REF(
-                                                         "etag") ",\"values\":{\"type\":\"object\"}"
-                                                                 "}}}}},"
-                                                                 "\"transaction_result\":{\"type\":"
-                                                                 "\"object\",\"required\":["
-                                                                 "\"results\"],"
-                                                                 "\"additionalProperties\":false,"
-                                                                 "\"properties\":{\"results\":{"
-                                                                 "\"type\":\"array\",\"items\":{"
-                                                                 "\"type\":\"object\",\"required\":"
-                                                                 "[\"table\",\"row\"],"
-                                                                 "\"additionalProperties\":false,"
-                                                                 "\"properties\":{"
-                                                                 "\"table\":{\"type\":\"string\"},"
-                                                                 "\"row\":{\"type\":\"object\"}}}}}"
-                                                                 "},";
+static void ref(struct base_buf *out, const char *name, const char *suffix)
+{
+    base_buf_printf(out, "{\"$ref\":\"#/components/schemas/%s%s\"}", name, suffix);
+}
 
-static const char fixed_components[] =
-    "\"headers\":{\"Data-As-Of\":{\"description\":\"When the centre's changes were last taken in, "
-    "or never\",\"schema\":{\"type\":"
-    "\"string\"}}},"
-    "\"securitySchemes\":{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\"},"
-    "\"cookie\":{\"type\":\"apiKey\",\"in\":\"cookie\",\"name\":\"__Host-everward\"}},"
-    "\"responses\":{\"problem\":{\"description\":\"A refusal; nothing was "
-    "changed\",\"content\":{\"application/problem+json\":{\"schema\":" REF(
-        "problem") "}}}},"
-                   "\"parameters\":{"
-                   "\"id\":{\"name\":\"id\",\"in\":\"path\",\"required\":true,\"schema\":" REF(
-                       "uuid") "},"
-                               "\"limit\":{\"name\":\"limit\",\"in\":\"query\",\"schema\":{"
-                               "\"type\":\"integer\",\"minimum\":1,\"maximum\":1000,\"default\":50}"
-                               "},"
-                               "\"after\":{\"name\":\"after\",\"in\":\"query\",\"description\":"
-                               "\"next of the page before\",\"schema\":{\"type\":\"string\"}},"
-                               "\"order\":{\"name\":\"order\",\"in\":\"query\",\"description\":\"-"
-                               "recorded_at,name or recorded_at.desc,name.asc\",\"schema\":"
-                               "{\"type\":\"string\"}},"
-                               "\"key\":{\"name\":\"Idempotency-Key\",\"in\":\"header\","
-                               "\"required\":true,\"schema\":{\"type\":\"string\",\"minLength\":1,"
-                               "\"maxLength\":255}},"
-                               "\"if_match\":{\"name\":\"If-Match\",\"in\":\"header\",\"required\":"
-                               "true,\"schema\":" REF("etag") "}}";
+static void param(struct base_buf *out, const char *name)
+{
+    base_buf_printf(out, "{\"$ref\":\"#/components/parameters/%s\"}", name);
+}
 
-static const char
-    fixed_paths[] =
-        "\"/api/v1/session\":{"
-        "\"post\":{\"summary\":\"Log in\",\"security\":[],\"requestBody\":" JSON_BODY(REF("login")) ",\"responses\":{\"200\":" JSON_REPLY(
-            "Logged in; the token also comes as a cookie",
-            REF("session")) "," PROBLEMS "}},"
-                            "\"get\":{\"summary\":\"Who am I\",\"responses\":{\"200\":" JSON_REPLY(
-                                "The session",
-                                REF("session")) "," PROBLEMS "}},"
-                                                "\"delete\":{\"summary\":\"Log "
-                                                "out\",\"responses\":{\"204\":{\"description\":"
-                                                "\"Logged out\"}," PROBLEMS "}}},"
-                                                "\"/api/v1/sync\":{\"get\":{\"summary\":\"How the "
-                                                "node stands to the "
-                                                "centre\",\"responses\":{\"200\":" JSON_REPLY(
-                                                    "The state",
-                                                    REF("status")) "," PROBLEMS "}}},"
-                                                                   "\"/api/v1/"
-                                                                   "events\":{\"get\":{\"summary\":"
-                                                                   "\"What changes, as it changes "
-                                                                   "(Server-Sent Events: row, "
-                                                                   "left, status, reset)\","
-                                                                   "\"parameters\":[{\"name\":"
-                                                                   "\"tables\",\"in\":\"query\","
-                                                                   "\"schema\":{\"type\":"
-                                                                   "\"string\"}},{\"name\":"
-                                                                   "\"patient_id\",\"in\":"
-                                                                   "\"query\","
-                                                                   "\"schema\":" REF(
-                                                                       "uuid") "},{\"name\":"
-                                                                               "\"status\",\"in\":"
-                                                                               "\"query\","
-                                                                               "\"schema\":{"
-                                                                               "\"type\":"
-                                                                               "\"string\"}},{"
-                                                                               "\"name\":\"Last-"
-                                                                               "Event-ID\","
-                                                                               "\"in\":\"header\","
-                                                                               "\"schema\":{"
-                                                                               "\"type\":"
-                                                                               "\"string\"}}],"
-                                                                               "\"responses\":{"
-                                                                               "\"200\":{"
-                                                                               "\"description\":"
-                                                                               "\"The "
-                                                                               "stream\","
-                                                                               "\"content\":{"
-                                                                               "\"text/"
-                                                                               "event-stream\":{"
-                                                                               "\"schema\":{"
-                                                                               "\"type\":"
-                                                                               "\"string\"}}}}"
-                                                                               "," PROBLEMS "}}},"
-                                                                               "\"/api/v1/"
-                                                                               "transaction\":{"
-                                                                               "\"post\":{"
-                                                                               "\"summary\":"
-                                                                               "\"Several writes, "
-                                                                               "all or "
-                                                                               "nothing\","
-                                                                               "\"parameters\":"
-                                                                               "[" PARAM(
-                                                                                   "key") "],"
-                                                                                          "\"reques"
-                                                                                          "tBody\""
-                                                                                          ":" JSON_BODY(REF("transaction")) ",\"responses\":{\"200\":" JSON_REPLY(
-                                                                                              "All "
-                                                                                              "were"
-                                                                                              " don"
-                                                                                              "e",
-                                                                                              REF("transaction_result")) "," PROBLEMS
-                                                                                                                         "}}},";
-static const char fixed_paths_2[] =
-    "\"/api/v1/patients/{id}/chart\":{\"get\":{\"summary\":\"What a ward needs of one "
-    "patient\",\"parameters\":[" PARAM("id") "],\"responses\":{\"200\":" JSON_REPLY(
-        "The chart",
-        REF("chart")) "," PROBLEMS "}}},"
-                      "\"/api/v1/conflicts\":{\"get\":{\"summary\":\"Conflicts, open ones "
-                      "first\",\"parameters\":[" PARAM("limit") "," PARAM(
-                          "after") ","
-                                   "{\"name\":\"state\",\"in\":\"query\",\"schema\":{\"type\":"
-                                   "\"string\"},\"description\":\"eq.open or eq.resolved\"},"
-                                   "{\"name\":\"patient_id\",\"in\":\"query\",\"schema\":{\"type\":"
-                                   "\"string\"}}],\"responses\":{\"200\":" JSON_REPLY(
-                                       "A page",
-                                       REF("conflict_list")) "," PROBLEMS "}}},"
-                                                             "\"/api/v1/conflicts/"
-                                                             "{id}\":{\"get\":{\"summary\":\"One "
-                                                             "conflict\",\"parameters\":[" PARAM("i"
-                                                                                                 "d") "],\"responses\":{\"200\":" JSON_REPLY(
-                                                                 "The conflict",
-                                                                 REF("conflict_view")) "," PROBLEMS
-                                                                                       "}}},"
-                                                                                       "\"/api/v1/"
-                                                                                       "conflicts/"
-                                                                                       "{id}/"
-                                                                                       "resolution"
-                                                                                       "\":{"
-                                                                                       "\"post\":{"
-                                                                                       "\"summary\""
-                                                                                       ":\"Decide "
-                                                                                       "a "
-                                                                                       "conflict\","
-                                                                                       "\"parameter"
-                                                                                       "s\":"
-                                                                                       "[" PARAM("i"
-                                                                                                 "d") "," PARAM(
-                                                                                           "key") "],"
-                                                                                                  "\"requestBody\":" JSON_BODY(REF("resolution_new")) ",\"responses\":{\"201\":" JSON_REPLY(
-                                                                                                      "Decided here; resolving until the centre has it",
-                                                                                                      REF("conflict_view")) "," PROBLEMS
-                                                                                                                            "}}},"
-                                                                                                                            "\"/healthz\":{\"get\":{\"summary\":\"The loop is alive\",\"security\":[],\"responses\":{\"200\":{\"description\":\"Yes\"}}}},"
-                                                                                                                            "\"/readyz\":{\"get\":{\"summary\":\"The store is open; also while the line is down\",\"security\":[],\"responses\":{\"200\":"
-                                                                                                                            "{\"description\":\"Yes\"}," PROBLEMS
-                                                                                                                            "}}},"
-                                                                                                                            "\"/metrics\":{\"get\":{\"summary\":\"Prometheus, for the box itself\",\"security\":[],\"responses\":{\"200\":{\"description\":"
-                                                                                                                            "\"Text\"}," PROBLEMS
-                                                                                                                            "}}},"
-                                                                                                                            "\"/trust\":{\"get\":{\"summary\":\"How devices come to trust this node\",\"security\":[],\"responses\":{\"200\":{\"description\":"
-                                                                                                                            "\"HTML\"}}}},"
-                                                                                                                            "\"/trust/ca.crt\":{\"get\":{\"summary\":\"The node's certificate authority\",\"security\":[],\"responses\":{\"200\":{\"description\":"
-                                                                                                                            "\"PEM\"}," PROBLEMS
-                                                                                                                            "}}}";
+/* "responses" with one success and the problem. */
+static void responses(struct base_buf *out, const char *status, const char *what, const char *name,
+                      const char *suffix)
+{
+    base_buf_printf(out,
+                    "\"responses\":{\"%s\":{\"description\":\"%s\",\"headers\":{\"Data-As-Of\":"
+                    "{\"$ref\":\"#/components/headers/Data-As-Of\"}},"
+                    "\"content\":{\"application/json\":{\"schema\":",
+                    status, what);
+    ref(out, name, suffix);
+    base_buf_str(out, "}}},\"default\":{\"$ref\":\"#/components/responses/problem\"}}");
+}
+
+static void request_body(struct base_buf *out, const char *name, const char *suffix)
+{
+    base_buf_str(
+        out, "\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":");
+    ref(out, name, suffix);
+    base_buf_str(out, "}}}");
+}
+
+static void enumeration(struct base_buf *out, const char *const *words)
+{
+    base_buf_str(out, "{\"type\":\"string\",\"enum\":[");
+    for (int i = 0; words[i] != NULL; i++) {
+        base_buf_str(out, i > 0 ? "," : "");
+        base_buf_json_str(out, words[i]);
+    }
+    base_buf_str(out, "]}");
+}
 
 /* reading: what comes out; else what may be sent. */
 static void type_of(struct base_buf *out, const struct core_column *c, bool reading)
@@ -316,14 +63,14 @@ static void type_of(struct base_buf *out, const struct core_column *c, bool read
         return;
     case CORE_TYPE_DECIMAL:
         base_buf_str(out, reading ? "{\"type\":\"string\",\"pattern\":\"^-?[0-9]+(\\\\.[0-9]+)?$\"}"
-                                  : "{\"type\":[\"string\",\"number\"],\"description\":\"digits "
-                                    "are kept as they are sent\"}");
+                                  : "{\"type\":[\"string\",\"number\"],"
+                                    "\"description\":\"digits are kept as they are sent\"}");
         return;
     case CORE_TYPE_UUID:
-        base_buf_str(out, REF("uuid"));
+        ref(out, "uuid", "");
         return;
     case CORE_TYPE_MOMENT:
-        base_buf_str(out, REF("moment"));
+        ref(out, "moment", "");
         return;
     case CORE_TYPE_JSON:
         base_buf_str(out, "{}");
@@ -338,29 +85,19 @@ static void type_of(struct base_buf *out, const struct core_column *c, bool read
     case CORE_TYPE_INSTANT:
         break;
     }
-    if (c->allowed == NULL) {
+    if (c->allowed == NULL)
         base_buf_str(out, "{\"type\":\"string\"}");
-        return;
-    }
-    base_buf_str(out, "{\"type\":\"string\",\"enum\":[");
-    for (int i = 0; c->allowed[i] != NULL; i++) {
-        base_buf_str(out, i > 0 ? "," : "");
-        base_buf_json_str(out, c->allowed[i]);
-    }
-    base_buf_str(out, "]}");
+    else
+        enumeration(out, c->allowed);
 }
 
 static void property(struct base_buf *out, const struct core_column *c, bool reading)
 {
-    bool any = c->type == CORE_TYPE_JSON;
-    base_buf_char(out, '"');
-    base_buf_str(out, c->name);
-    base_buf_str(out, "\":");
-    if (c->nullable && !any)
-        base_buf_str(out, "{\"anyOf\":[{\"type\":\"null\"},");
+    bool any_of = c->nullable && c->type != CORE_TYPE_JSON;
+    base_buf_json_str(out, c->name);
+    base_buf_str(out, any_of ? ":{\"anyOf\":[{\"type\":\"null\"}," : ":");
     type_of(out, c, reading);
-    if (c->nullable && !any)
-        base_buf_str(out, "]}");
+    base_buf_str(out, any_of ? "]}" : "");
 }
 
 static bool is_conflict_table(const struct core_table *t)
@@ -370,40 +107,47 @@ static bool is_conflict_table(const struct core_table *t)
 
 static bool is_shown(const struct core_table *t, const struct core_column *c)
 {
-    return c->api != CORE_API_HIDDEN && !(c->type == CORE_TYPE_JSON && is_conflict_table(t));
+    return c->api != CORE_API_HIDDEN &&
+           !(c->type == CORE_TYPE_JSON && strcmp(t->name, "conflict_resolution") == 0);
 }
 
 static void row_schema(struct base_buf *out, const struct core_table *t)
 {
     base_buf_printf(out,
-                    "\"%s\":{\"type\":\"object\",\"description\":\"merge class "
-                    "%s\",\"additionalProperties\":false,"
-                    "\"required\":[\"id\",\"rev\",\"etag\",\"sync\"",
+                    "\"%s\":{\"type\":\"object\",\"description\":\"merge class %s\","
+                    "\"additionalProperties\":false,\"required\":[\"id\",\"rev\",\"etag\",\"sync\"",
                     t->name, core_class_name(t->class));
     for (int i = 0; i < t->column_count; i++)
-        if (is_shown(t, &t->columns[i]))
-            base_buf_printf(out, ",\"%s\"", t->columns[i].name);
-    base_buf_str(
-        out,
-        "],\"properties\":{\"id\":" REF("uuid") ",\"rev\":{\"type\":\"integer\"},\"etag\":" REF(
-            "etag") ",\"sync\":" REF("sync"));
+        if (is_shown(t, &t->columns[i])) {
+            base_buf_char(out, ',');
+            base_buf_json_str(out, t->columns[i].name);
+        }
+    base_buf_str(out, "],\"properties\":{\"id\":");
+    ref(out, "uuid", "");
+    base_buf_str(out, ",\"rev\":{\"type\":\"integer\"},\"etag\":");
+    ref(out, "etag", "");
+    base_buf_str(out, ",\"sync\":");
+    ref(out, "sync", "");
     for (int i = 0; i < t->column_count; i++)
         if (is_shown(t, &t->columns[i])) {
             base_buf_char(out, ',');
             property(out, &t->columns[i], true);
         }
+    base_buf_str(out, "}},");
+}
+
+static void list_schema(struct base_buf *out, const char *name)
+{
     base_buf_printf(out,
-                    "}},\"%s_list\":{\"type\":\"object\",\"additionalProperties\":false,"
-                    "\"required\":[\"data_as_of\",\"complete\","
-                    "\"items\",\"next\"],\"properties\":{\"data_as_of\":" REF(
-                        "data_as_of") ",\"complete\":{\"type\":\"boolean\"},"
-                                      "\"items\":{\"type\":\"array\",\"items\":",
-                    t->name);
-    if (strcmp(t->name, "conflict") == 0)
-        base_buf_str(out, "{\"anyOf\":[" REF("conflict_view") "," REF("conflict") "]}");
-    else
-        base_buf_printf(out, "{\"$ref\":\"#/components/schemas/%s\"}", t->name);
-    base_buf_str(out, "},\"next\":{\"type\":[\"string\",\"null\"]}}},");
+                    "\"%s_list\":{\"type\":\"object\",\"additionalProperties\":false,"
+                    "\"required\":[\"data_as_of\",\"complete\",\"items\",\"next\"],\"properties\":{"
+                    "\"complete\":{\"type\":\"boolean\"},\"next\":{\"type\":[\"string\",\"null\"]},"
+                    "\"data_as_of\":",
+                    name);
+    ref(out, "data_as_of", "");
+    base_buf_str(out, ",\"items\":{\"type\":\"array\",\"items\":");
+    ref(out, name, "");
+    base_buf_str(out, "}}},");
 }
 
 static bool is_settable(const struct core_column *c)
@@ -413,27 +157,28 @@ static bool is_settable(const struct core_column *c)
 
 static void input_schema(struct base_buf *out, const struct core_table *t, bool create)
 {
-    bool first = true;
+    const char *comma = "";
     base_buf_printf(
         out, "\"%s_%s\":{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{",
         t->name, create ? "new" : "edit");
     if (create) {
-        base_buf_str(out, "\"id\":" REF("uuid"));
-        first = false;
+        base_buf_str(out, "\"id\":");
+        ref(out, "uuid", "");
+        comma = ",";
     }
-    for (int i = 0; i < t->column_count; i++) {
-        if (!is_settable(&t->columns[i]))
-            continue;
-        base_buf_str(out, first ? "" : ",");
-        first = false;
-        property(out, &t->columns[i], false);
-    }
+    for (int i = 0; i < t->column_count; i++)
+        if (is_settable(&t->columns[i])) {
+            base_buf_str(out, comma);
+            property(out, &t->columns[i], false);
+            comma = ",";
+        }
     base_buf_str(out, "},\"required\":[");
-    first = true;
+    comma = "";
     for (int i = 0; create && i < t->column_count; i++)
         if (is_settable(&t->columns[i]) && !t->columns[i].nullable) {
-            base_buf_printf(out, "%s\"%s\"", first ? "" : ",", t->columns[i].name);
-            first = false;
+            base_buf_str(out, comma);
+            base_buf_json_str(out, t->columns[i].name);
+            comma = ",";
         }
     base_buf_str(out, "]},");
 }
@@ -449,203 +194,195 @@ static struct can can_of(const struct core_table *t)
     return (struct can){here, here && !fixed, here && t->deletable};
 }
 
+static void filter(struct base_buf *out, const char *column)
+{
+    base_buf_printf(
+        out,
+        ",{\"name\":\"%s\",\"in\":\"query\",\"description\":\"eq. neq. gt. gte. lt. lte. in.(a,b) "
+        "like.beginning* is.null not.is.null\",\"schema\":{\"type\":\"string\"}}",
+        column);
+}
+
 static void list_path(struct base_buf *out, const struct core_table *t, struct can can)
 {
-    base_buf_printf(out,
-                    "\"/api/v1/%s\":{\"get\":{\"summary\":\"Rows of %s\",\"parameters\":[" PARAM(
-                        "limit") "," PARAM("after") "," PARAM("order"),
+    base_buf_printf(out, "\"/api/v1/%s\":{\"get\":{\"summary\":\"Rows of %s\",\"parameters\":[",
                     t->name, t->name);
-    for (int i = -1; i < t->column_count; i++)
-        if (i < 0 || is_shown(t, &t->columns[i]))
-            base_buf_printf(out,
-                            ",{\"name\":\"%s\",\"in\":\"query\",\"description\":\"eq. neq. gt. "
-                            "gte. lt. lte. in.(…) "
-                            "like.…* is.null not.is.null\",\"schema\":{\"type\":\"string\"}}",
-                            i < 0 ? "id" : t->columns[i].name);
-    base_buf_printf(out,
-                    "],\"responses\":{\"200\":" JSON_REPLY(
-                        "A page", "{\"$ref\":\"#/components/schemas/%s_list\"}") "," PROBLEMS "}}",
-                    t->name);
-    if (can.create)
-        base_buf_printf(
-            out,
-            ",\"post\":{\"summary\":\"A new row\",\"parameters\":[" PARAM("key") "],"
-                                                                                 "\"requestBody\""
-                                                                                 ":" JSON_BODY("{\""
-                                                                                               "$re"
-                                                                                               "f\""
-                                                                                               ":\""
-                                                                                               "#/"
-                                                                                               "com"
-                                                                                               "pon"
-                                                                                               "ent"
-                                                                                               "s/"
-                                                                                               "sch"
-                                                                                               "ema"
-                                                                                               "s/"
-                                                                                               "%s_"
-                                                                                               "new"
-                                                                                               "\""
-                                                                                               "}") ",\"responses\":{\"201\":" JSON_REPLY(
-                                                                                     "Stored here, "
-                                                                                     "durably",
-                                                                                     "{\"$ref\":\"#"
-                                                                                     "/components/"
-                                                                                     "schemas/"
-                                                                                     "%s\"}") "," PROBLEMS
-                                                                                              "}}",
-            t->name, t->name);
+    param(out, "limit");
+    base_buf_char(out, ',');
+    param(out, "after");
+    base_buf_char(out, ',');
+    param(out, "order");
+    filter(out, "id");
+    for (int i = 0; i < t->column_count; i++)
+        if (t->columns[i].api != CORE_API_HIDDEN)
+            filter(out, t->columns[i].name);
+    base_buf_str(out, "],");
+    responses(out, "200", "A page", t->name, "_list");
+    base_buf_char(out, '}');
+    if (can.create) {
+        base_buf_str(out, ",\"post\":{\"summary\":\"A new row\",\"parameters\":[");
+        param(out, "key");
+        base_buf_str(out, "],");
+        request_body(out, t->name, "_new");
+        base_buf_char(out, ',');
+        responses(out, "201", "Stored here, durably", t->name, "");
+        base_buf_char(out, '}');
+    }
     base_buf_str(out, "},");
+}
+
+static void changing(struct base_buf *out, const char *method, const char *summary)
+{
+    base_buf_printf(out, ",\"%s\":{\"summary\":\"%s\",\"parameters\":[", method, summary);
+    param(out, "if_match");
+    base_buf_str(out, "],");
+}
+
+static void beneath(struct base_buf *out, const struct core_table *t, const char *name,
+                    const char *summary, const char *schema)
+{
+    base_buf_printf(out, "\"/api/v1/%s/{id}/%s\":{\"get\":{\"summary\":\"%s\",\"parameters\":[",
+                    t->name, name, summary);
+    param(out, "id");
+    base_buf_str(out, "],");
+    responses(out, "200", summary, schema, "");
+    base_buf_str(out, "}},");
 }
 
 static void row_path(struct base_buf *out, const struct core_table *t, struct can can)
 {
-    base_buf_printf(
-        out,
-        "\"/api/v1/%s/{id}\":{\"parameters\":[" PARAM("id") "],\"get\":{\"summary\":\"One "
-                                                            "row\",\"responses\":{"
-                                                            "\"200\":" JSON_REPLY(
-                                                                "The row",
-                                                                "{\"$ref\":\"#/components/schemas/"
-                                                                "%s\"}") ",\"304\":{"
-                                                                         "\"description\":\"As in "
-                                                                         "If-None-Match\"}"
-                                                                         "," PROBLEMS "}}",
-        t->name, t->name);
-    if (can.update)
-        base_buf_printf(
-            out,
-            ",\"patch\":{\"summary\":\"Change columns of the version that was "
-            "seen\",\"parameters\":[" PARAM("if_match") "],\"requestBody\":" JSON_BODY(
-                "{\"$ref\":\"#/components/schemas/%s_edit\"}") ",\"responses\":{"
-                                                               "\"200\":" JSON_REPLY("Stored here, "
-                                                                                     "durably",
-                                                                                     "{\"$ref\":\"#"
-                                                                                     "/components/"
-                                                                                     "schemas/"
-                                                                                     "%s\"}") "," PROBLEMS
-                                                                                              "}}",
-            t->name, t->name);
-    if (can.delete)
-        base_buf_str(
-            out,
-            ",\"delete\":{\"summary\":\"Delete the version that was seen\",\"parameters\":[" PARAM(
-                "if_match") "],\"responses\":{\"200\":" JSON_REPLY("Deleted here",
-                                                                   REF("deleted")) "," PROBLEMS
-                                                                                   "}}");
-    base_buf_printf(
-        out,
-        "},\"/api/v1/%s/{id}/history\":{\"get\":{\"summary\":\"What this node wrote to the row, "
-        "newest first\","
-        "\"parameters\":[" PARAM("id") "],\"responses\":{\"200\":" JSON_REPLY(
-            "Changes",
-            REF("history_list")) "," PROBLEMS
-                                 "}}},\"/api/v1/%s/{id}/conflicts\":{\"get\":{\"summary\":\"The "
-                                 "row's conflicts\",\"parameters\":[" PARAM("id") "],\"responses\":"
-                                                                                  "{\"200\""
-                                                                                  ":" JSON_REPLY(
-                                                                                      "Conflicts",
-                                                                                      REF("row_"
-                                                                                          "conflict"
-                                                                                          "s")) "," PROBLEMS
-                                                                                                "}}"
-                                                                                                "}"
-                                                                                                ",",
-        t->name, t->name);
+    base_buf_printf(out, "\"/api/v1/%s/{id}\":{\"parameters\":[", t->name);
+    param(out, "id");
+    base_buf_str(out, "],\"get\":{\"summary\":\"One row; 304 if it is as in If-None-Match\",");
+    responses(out, "200", "The row", t->name, "");
+    base_buf_char(out, '}');
+    if (can.update) {
+        changing(out, "patch", "Change columns of the version that was seen");
+        request_body(out, t->name, "_edit");
+        base_buf_char(out, ',');
+        responses(out, "200", "Stored here, durably", t->name, "");
+        base_buf_char(out, '}');
+    }
+    if (can.delete) {
+        changing(out, "delete", "Delete the version that was seen");
+        responses(out, "200", "Deleted here, durably", "deleted", "");
+        base_buf_char(out, '}');
+    }
+    base_buf_str(out, "},");
+    beneath(out, t, "history", "What this node wrote to the row, newest first", "history_list");
+    beneath(out, t, "conflicts", "The row's conflicts", "row_conflicts");
 }
 
-static void plain_list(struct base_buf *out, const char *name, const char *item)
+/* A list of a table's rows; a table that this catalog lacks leaves any object. */
+static void section(struct base_buf *out, const struct core_catalog *catalog, const char *name,
+                    const char *table)
 {
-    base_buf_printf(
-        out,
-        "\"%s\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"data_as_of\","
-        "\"complete\",\"items\"],"
-        "\"properties\":{\"data_as_of\":" REF(
-            "data_as_of") ",\"complete\":{\"type\":\"boolean\"},\"items\":{\"type\":"
-                          "\"array\",\"items\":{\"$ref\":\"#/components/schemas/%s\"}}}},",
-        name, item);
-}
-
-static void rows_or_null(struct base_buf *out, const struct core_catalog *catalog, const char *name,
-                         const char *table)
-{
-    bool known = catalog != NULL && core_catalog_table(catalog, table, strlen(table)) != NULL;
-    if (known)
-        base_buf_printf(out,
-                        ",\"%s\":{\"type\":[\"array\",\"null\"],\"items\":{\"$ref\":\"#/components/"
-                        "schemas/%s\"}}",
-                        name, table);
+    base_buf_printf(out, ",\"%s\":{\"type\":[\"array\",\"null\"],\"items\":", name);
+    if (catalog != NULL && table[0] != '\0' &&
+        core_catalog_table(catalog, table, strlen(table)) != NULL)
+        ref(out, table, "");
     else
-        base_buf_printf(out, ",\"%s\":{\"type\":[\"array\",\"null\"]}", name);
+        base_buf_str(out, "{\"type\":\"object\"}");
+    base_buf_char(out, '}');
 }
 
 static void chart_schema(struct base_buf *out, const struct core_catalog *catalog)
 {
-    static const char *const objects[] = {"orders", "due", "vitals", "beds"};
-    base_buf_str(
-        out,
-        "\"chart\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"data_as_"
-        "of\",\"complete\",\"patient\","
-        "\"identifiers\",\"allergies\",\"conditions\",\"orders\",\"due\",\"vitals\",\"notes\","
-        "\"tasks\",\"encounter\","
-        "\"beds\",\"conflicts\",\"not_permitted\"],\"properties\":{\"data_as_of\":" REF(
-            "data_as_of") ",\"complete\":{\"type\":\"boolean\"},\"patient\":{\"type\":\"object\"},"
-                          "\"encounter\":{\"type\":[\"object\","
-                          "\"null\"]},\"conflicts\":{\"type\":[\"array\",\"null\"],\"items\":" REF(
-                              "conflict_view") "},\"not_permitted\":{\"type\":\"array\",\"items\":{"
-                                               "\"type\":\"string\"}}");
-    rows_or_null(out, catalog, "identifiers", "patient_identifier");
-    rows_or_null(out, catalog, "allergies", "allergy");
-    rows_or_null(out, catalog, "conditions", "condition");
-    rows_or_null(out, catalog, "notes", "note");
-    rows_or_null(out, catalog, "tasks", "task");
-    for (size_t i = 0; i < sizeof objects / sizeof objects[0]; i++)
-        base_buf_printf(out,
-                        ",\"%s\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":\"object\"}}",
-                        objects[i]);
+    static const char *const sections[][2] = {{"identifiers", "patient_identifier"},
+                                              {"allergies", "allergy"},
+                                              {"conditions", "condition"},
+                                              {"notes", "note"},
+                                              {"tasks", "task"},
+                                              {"orders", ""},
+                                              {"due", ""},
+                                              {"vitals", ""},
+                                              {"beds", ""},
+                                              {"conflicts", ""}};
+    base_buf_str(out, "\"chart\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":["
+                      "\"data_as_of\","
+                      "\"complete\",\"patient\",\"encounter\",\"not_permitted\"");
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
+        base_buf_printf(out, ",\"%s\"", sections[i][0]);
+    base_buf_str(out, "],\"properties\":{\"data_as_of\":");
+    ref(out, "data_as_of", "");
+    base_buf_str(out, ",\"complete\":{\"type\":\"boolean\"},\"patient\":{\"type\":\"object\"},"
+                      "\"encounter\":{\"type\":[\"object\",\"null\"]},"
+                      "\"not_permitted\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}");
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
+        section(out, catalog, sections[i][0], sections[i][1]);
     base_buf_str(out, "}}");
 }
 
-void api_openapi_write(struct base_buf *out, const struct core_catalog *catalog)
+static void members(struct base_buf *out, const cJSON *object)
 {
-    int count = catalog == NULL ? 0 : catalog->table_count;
-    base_buf_printf(out,
-                    "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"Everward "
-                    "node\",\"version\":\"%s\",\"description\":\"The ward's API. "
-                    "Every write that is answered with success is on the disk; sync tells whether "
-                    "the centre has it. Catalog version "
-                    "%lld.\",\"license\":{\"name\":\"Apache-2.0\",\"identifier\":\"Apache-2.0\"}},"
-                    "\"servers\":[{\"url\":\"/\"}],"
-                    "\"security\":[{\"bearer\":[]},{\"cookie\":[]}],\"paths\":{",
-                    EW_VERSION, catalog == NULL ? 0 : (long long)catalog->version);
-    for (int i = 0; i < count; i++)
+    const cJSON *m;
+    bool first = true;
+    cJSON_ArrayForEach(m, object)
+    {
+        base_buf_str(out, first ? "" : ",");
+        first = false;
+        base_buf_json_str(out, m->string);
+        base_buf_char(out, ':');
+        net_json_write(out, m);
+    }
+}
+
+static void paths(struct base_buf *out, const struct core_catalog *catalog, const cJSON *base)
+{
+    base_buf_str(out, "\"paths\":{");
+    for (int i = 0; catalog != NULL && i < catalog->table_count; i++)
         if (!catalog->tables[i].push_only) {
             struct can can = can_of(&catalog->tables[i]);
             list_path(out, &catalog->tables[i], can);
             row_path(out, &catalog->tables[i], can);
         }
-    base_buf_str(out, fixed_paths);
-    base_buf_str(out, fixed_paths_2);
-    base_buf_str(out, "},\"components\":{");
-    base_buf_str(out, fixed_components);
-    base_buf_str(out, ",\"schemas\":{");
-    base_buf_str(out, fixed_schemas);
-    base_buf_str(out, fixed_schemas_2);
-    plain_list(out, "history_list", "history");
-    plain_list(out, "row_conflicts", "conflict_view");
-    for (int i = 0; i < count; i++) {
+    members(out, cJSON_GetObjectItemCaseSensitive(base, "paths"));
+    base_buf_char(out, '}');
+}
+
+static void schemas(struct base_buf *out, const struct core_catalog *catalog, const cJSON *fixed)
+{
+    base_buf_str(out, "\"schemas\":{");
+    for (int i = 0; catalog != NULL && i < catalog->table_count; i++) {
         const struct core_table *t = &catalog->tables[i];
         struct can can = can_of(t);
         if (t->push_only)
             continue;
         row_schema(out, t);
+        list_schema(out, t->name);
         if (can.create)
             input_schema(out, t, true);
         if (can.update)
             input_schema(out, t, false);
     }
-    if (count == 0 || core_catalog_table(catalog, "conflict", 8) == NULL)
-        base_buf_str(out, "\"conflict_list\":{\"type\":\"object\"},");
+    members(out, fixed);
+    base_buf_char(out, ',');
     chart_schema(out, catalog);
-    base_buf_str(out, "}}}");
+    base_buf_char(out, '}');
+}
+
+void api_openapi_write(struct base_buf *out, const struct core_catalog *catalog)
+{
+    cJSON *base = NULL;
+    if (net_json_parse(&base, api_openapi_base, strlen(api_openapi_base), NULL) != 0)
+        BASE_ASSERT(!"openapi.json is well formed");
+    cJSON *components = cJSON_GetObjectItemCaseSensitive(base, "components");
+    cJSON *fixed = cJSON_DetachItemFromObjectCaseSensitive(components, "schemas");
+    base_buf_printf(out,
+                    "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"Everward "
+                    "node\",\"version\":\"%s\",\"description\":"
+                    "\"The ward's API. A write that is answered with success is on the disk; sync "
+                    "tells whether the "
+                    "centre has it. Catalog version %lld.\",\"license\":{\"name\":\"Apache-2.0\","
+                    "\"identifier\":\"Apache-2.0\"}},\"servers\":[{\"url\":\"/\"}],"
+                    "\"security\":[{\"bearer\":[]},{\"cookie\":[]}],",
+                    EW_VERSION, catalog == NULL ? 0 : (long long)catalog->version);
+    paths(out, catalog, base);
+    base_buf_str(out, ",\"components\":{");
+    schemas(out, catalog, fixed);
+    base_buf_char(out, ',');
+    members(out, components);
+    base_buf_str(out, "}}");
+    cJSON_Delete(fixed);
+    cJSON_Delete(base);
 }

@@ -42,10 +42,11 @@ static void audit_list(struct api_call *c, const struct core_table *t, const str
 
 static bool add_row(void *user, const struct node_row *row)
 {
-    struct base_buf *out = user;
+    struct api_call *c = user;
+    struct base_buf *out = &c->body;
     if (out->len > 0 && out->data[out->len - 1] != '[')
         base_buf_char(out, ',');
-    api_render_row(out, row);
+    api_render_row(out, row, c->grants);
     return base_buf_check(out) == 0;
 }
 
@@ -58,7 +59,7 @@ static int list_work(struct api_call *c, struct node_db *db, struct base_err *er
         return 0;
     api_render_head(&c->body, c);
     base_buf_str(&c->body, ",\"items\":[");
-    int rc = node_query_run(db, &q, &c->arena, &c->body, add_row, &next, err);
+    int rc = node_query_run(db, &q, &c->arena, c, add_row, &next, err);
     if (rc == BASE_EINVALID && q.after != NULL) {
         api_refuse_column(c, 400, "bad_filter", "after",
                           "parameter \"after\": expected the value of next of the same query");
@@ -101,7 +102,7 @@ static int get_work(struct api_call *c, struct node_db *db, struct base_err *err
         c->status = 304;
         return 0;
     }
-    api_render_row(&c->body, row);
+    api_render_row(&c->body, row, c->grants);
     return 0;
 }
 

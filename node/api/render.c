@@ -76,18 +76,32 @@ void api_render_uuid(struct base_buf *out, const struct base_uuid *u)
     base_buf_char(out, '"');
 }
 
-/* What both sides of a conflict entered may be of a table the reader may not read: it is shown at
- * /conflicts, where that is checked. */
+/* What both sides of a conflict entered may be of a table that the reader may not read. */
 static bool is_shown(const struct core_table *t, const struct core_column *c)
 {
     if (c->api == CORE_API_HIDDEN)
         return false;
-    if (c->type == CORE_TYPE_JSON && strcmp(t->name, "conflict") == 0)
-        return false;
-    return !(c->type == CORE_TYPE_JSON && strcmp(t->name, "conflict_resolution") == 0);
+    if (c->type != CORE_TYPE_JSON)
+        return true;
+    return strcmp(t->name, "conflict_resolution") != 0;
 }
 
-void api_render_row(struct base_buf *out, const struct node_row *row)
+static bool is_readable(const struct node_row *row, const struct core_column *c,
+                        const struct node_grants *reader)
+{
+    char table[CORE_NAME_BYTES_MAX + 1];
+    if (c->type != CORE_TYPE_JSON || strcmp(row->table->name, "conflict") != 0)
+        return true;
+    struct core_text name = api_value(row, "table_name");
+    if (name.s == NULL || name.len > CORE_NAME_BYTES_MAX)
+        return false;
+    memcpy(table, name.s, name.len);
+    table[name.len] = '\0';
+    return node_grants_may(reader, NODE_MAY_READ, table);
+}
+
+void api_render_row(struct base_buf *out, const struct node_row *row,
+                    const struct node_grants *reader)
 {
     const struct core_table *t = row->table;
     char etag[64];
@@ -108,7 +122,8 @@ void api_render_row(struct base_buf *out, const struct node_row *row)
         base_buf_add(out, ",\"", 2);
         base_buf_str(out, c->name);
         base_buf_add(out, "\":", 2);
-        api_render_value(out, c, row->values[i]);
+        api_render_value(
+            out, c, is_readable(row, c, reader) ? row->values[i] : (struct core_text){NULL, 0});
     }
     base_buf_char(out, '}');
 }

@@ -82,6 +82,42 @@ static int check_open(struct api_call *c, struct node_db *db, struct decision *d
     return rc;
 }
 
+/* What the conflict shows as live is still what stands in the contested columns, whatever else has
+ * moved. */
+static bool live_stands(const struct decision *d)
+{
+    struct core_text json = api_value(d->conflict, "live");
+    cJSON *object = NULL;
+    const cJSON *m;
+    bool same = json.s != NULL && net_json_parse(&object, json.s, json.len, NULL) == 0 &&
+                cJSON_IsObject(object) && object->child != NULL;
+    cJSON_ArrayForEach(m, object)
+    {
+        const struct core_column *col = core_table_column(d->table, m->string, strlen(m->string));
+        struct core_text shown = core_text_of(cJSON_IsString(m) ? m->valuestring : NULL);
+        same = same && col != NULL &&
+               core_text_equal(d->row->values[col->ord - CORE_ORD_FIRST], shown);
+    }
+    cJSON_Delete(object);
+    return same;
+}
+
+/* The version that was shown: the row's, by ETag or rev; or the conflict's own live_rev while its
+ * live values still stand. */
+static bool is_as_seen(const struct api_call *c, const struct decision *d, int64_t seen)
+{
+    const struct node_version *v = &d->row->version;
+    char text[24];
+    if (c->has_version)
+        return v->rev == seen && v->rev == c->version.rev &&
+               v->pending_seq == c->version.pending_seq;
+    if (v->rev == seen && v->pending_seq == 0)
+        return true;
+    snprintf(text, sizeof text, "%lld", (long long)seen);
+    return core_text_equal(api_value(d->conflict, "live_rev"), core_text_of(text)) &&
+           live_stands(d);
+}
+
 static int check_seen(struct api_call *c, struct decision *d)
 {
     int64_t seen = 0;
@@ -91,14 +127,10 @@ static int check_seen(struct api_call *c, struct decision *d)
         return api_refuse_column(c, 422, "invalid_value", "seen_rev", "%s", err.text);
     if (d->row == NULL)
         return 0;
-    const struct node_version *v = &d->row->version;
-    bool same = c->has_version
-                    ? v->rev == c->version.rev && v->pending_seq == c->version.pending_seq
-                    : v->rev == seen && v->pending_seq == 0;
-    if (same && v->rev == seen)
+    if (is_as_seen(c, d, seen))
         return 0;
     base_buf_init(&text, API_BODY_BYTES_MAX * 4);
-    api_render_row(&text, d->row);
+    api_render_row(&text, d->row, c->grants);
     if (base_buf_check(&text) == 0)
         c->problem.current = base_arena_copy(&c->arena, text.data, text.len);
     base_buf_release(&text);

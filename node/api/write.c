@@ -49,7 +49,7 @@ static void attach_current(struct api_call *c, struct node_db *db, const struct 
         node_row_get(db, edit->table, &edit->id, &c->arena, row, NULL) != 0)
         return;
     base_buf_init(&text, API_BODY_BYTES_MAX * 4);
-    api_render_row(&text, row);
+    api_render_row(&text, row, c->grants);
     if (base_buf_check(&text) == 0)
         c->problem.current = base_arena_copy(&c->arena, text.data, text.len);
     base_buf_release(&text);
@@ -100,7 +100,7 @@ static void render_new(struct base_buf *out, struct api_call *c, const struct no
     memset(row->values, 0, (size_t)e->table->column_count * sizeof row->values[0]);
     for (int i = 0; i < e->count; i++)
         row->values[e->columns[i]->ord - CORE_ORD_FIRST] = e->values[i];
-    api_render_row(out, row);
+    api_render_row(out, row, c->grants);
 }
 
 static int render_written(struct base_buf *out, struct api_call *c, struct node_db *db,
@@ -122,7 +122,7 @@ static int render_written(struct base_buf *out, struct api_call *c, struct node_
     }
     int rc = node_row_get(db, e->table, &e->id, &c->arena, row, err);
     if (rc == 0)
-        api_render_row(out, row);
+        api_render_row(out, row, c->grants);
     return rc;
 }
 
@@ -314,20 +314,23 @@ static int one_write(struct api_call *c, struct node_db *db, const cJSON *w,
     return rc;
 }
 
-static int render_results(struct api_call *c, struct node_db *db, const struct node_edit *edits,
-                          const struct node_version *versions, int count, struct base_err *err)
+/* Not the rows: the reply is stored too, and the client has what it sent. */
+static void render_results(struct base_buf *out, const struct node_edit *edits,
+                           const struct node_version *versions, int count)
 {
-    int rc = 0;
-    base_buf_str(&c->body, "{\"results\":[");
-    for (int i = 0; i < count && rc == 0; i++) {
-        base_buf_str(&c->body, i > 0 ? ",{\"table\":" : "{\"table\":");
-        base_buf_json_str(&c->body, edits[i].table->name);
-        base_buf_str(&c->body, ",\"row\":");
-        rc = render_written(&c->body, c, db, &edits[i], &versions[i], err);
-        base_buf_char(&c->body, '}');
+    char etag[64];
+    base_buf_str(out, "{\"results\":[");
+    for (int i = 0; i < count; i++) {
+        base_buf_str(out, i > 0 ? ",{\"table\":" : "{\"table\":");
+        base_buf_json_str(out, edits[i].table->name);
+        base_buf_str(out, ",\"id\":");
+        api_render_uuid(out, &edits[i].id);
+        base_buf_str(out, ",\"etag\":");
+        api_etag(etag, &versions[i]);
+        base_buf_json_str(out, edits[i].op == CORE_OP_DELETE ? NULL : etag);
+        base_buf_str(out, ",\"sync\":\"pending\"}");
     }
-    base_buf_str(&c->body, "]}");
-    return rc;
+    base_buf_str(out, "]}");
 }
 
 static int transaction_work(struct api_call *c, struct node_db *db, struct base_err *err)
@@ -352,7 +355,9 @@ static int transaction_work(struct api_call *c, struct node_db *db, struct base_
     int rc = api_edits(c, db, edits, count, versions, err);
     if (rc != 0 && c->problem.status != 0 && c->problem.index < 0)
         c->problem.index = 0;
-    return rc != 0 ? rc : render_results(c, db, edits, versions, count, err);
+    if (rc == 0)
+        render_results(&c->body, edits, versions, count);
+    return rc;
 }
 
 static int transaction_shape(struct api_call *c)
