@@ -14,7 +14,8 @@ SET LOCAL ROLE everward_owner;
 -- offset and with or without milliseconds, are known by their shape and read by the timestamp's own reader instead: 0.8 µs.
 CREATE DOMAIN everward.moment AS text CONSTRAINT moment_form CHECK (
     CASE WHEN (VALUE LIKE '____-__-__T__:__:__.___Z' OR VALUE LIKE '____-__-__T__:__:__Z'
-               OR VALUE LIKE '____-__-__T__:__:__.___+__:__' OR VALUE LIKE '____-__-__T__:__:__+__:__') AND strpos(VALUE, ' ') = 0
+               OR VALUE LIKE '____-__-__T__:__:__.___+__:__' OR VALUE LIKE '____-__-__T__:__:__+__:__'
+               OR VALUE LIKE '____-__-__T__:__:__.___-__:__' OR VALUE LIKE '____-__-__T__:__:__-__:__') AND strpos(VALUE, ' ') = 0
          THEN VALUE::timestamptz IS NOT NULL
          ELSE VALUE ~ '^\d{4}(-[01]\d(-[0-3]\d(T[0-2]\d:[0-5]\d:[0-6]\d(\.\d{1,9})?(Z|[+-][01]\d:[0-5]\d))?)?)?$' END);
 

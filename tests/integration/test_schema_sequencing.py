@@ -102,8 +102,10 @@ class Cuts(Case):
             s.sql("SELECT everward.sequence_feed()")
             t.patient()
             self.assertEqual(t.sequence(), head)
+            late = db.start_sql("everward_gateway", "BEGIN; %s SELECT everward.sequence_feed(); COMMIT;" % t.enter())
+            db.wait_blocked()
             s.sql("COMMIT")
-        self.assertEqual(t.sequence(), head + 1)
+            self.assertEqual(late.finish(), [[str(head + 1)]])
 
     def test_a_repeatable_read_transaction_may_not_sequence(self):
         t = db.add_tenant("RR")
