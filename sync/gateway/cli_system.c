@@ -161,11 +161,11 @@ int gw_cmd_ca_make(struct gw_cli *cli)
     if (code == 0)
         code = write_pem(dir, "ca.crt", ca.cert, 0644);
     if (code == 0)
-        code = write_pem(dir, "gateway.key", ca.leaf_key, 0600);
+        code = write_pem(dir, "server.key", ca.leaf_key, 0600);
     if (code == 0)
-        code = write_pem(dir, "gateway.crt", ca.leaf, 0644);
+        code = write_pem(dir, "server.crt", ca.leaf, 0644);
     if (code == 0)
-        (void)printf("%s/ca.crt\n%s/gateway.crt\n%s/gateway.key\n", dir, dir, dir);
+        (void)printf("%s/ca.crt\n%s/server.crt\n%s/server.key\n", dir, dir, dir);
     ca_release(&ca);
     return code;
 }
@@ -177,6 +177,8 @@ static int connect_migrator(struct gw_cli *cli)
     const char *dsn = gw_option(cli, "--dsn");
     if (dsn == NULL)
         dsn = base_config_text(cli->config, "database", "migrate_dsn");
+    if (dsn[0] == '\0')
+        dsn = base_config_text(cli->config, "database", "admin_dsn");
     cli->pg = PQconnectdb(dsn);
     if (cli->pg != NULL && PQstatus(cli->pg) == CONNECTION_OK)
         return 0;

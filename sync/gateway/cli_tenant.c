@@ -20,10 +20,7 @@ static int print_one(struct gw_cli *cli, const char *sql, int count, const char 
     PGresult *r = gw_run(cli, &code, sql, count, values);
     if (r == NULL)
         return code;
-    if (cli->json)
-        gw_print(cli, r);
-    else
-        (void)printf("%s\n", PQgetvalue(r, 0, 0));
+    (void)printf(cli->json ? "{\"%s\":\"%s\"}\n" : "%.0s%s\n", PQfname(r, 0), PQgetvalue(r, 0, 0));
     PQclear(r);
     return 0;
 }
@@ -180,7 +177,7 @@ int gw_cmd_node_invite(struct gw_cli *cli)
     seal_base64url(&text, token, sizeof token);
     (void)snprintf(hours, sizeof hours, "%lld hours",
                    (long long)base_config_int(cli->config, "limits", "invite_hours"));
-    const char *name = gw_option(cli, "--name");
+    const char *name = cli->word_count > 0 ? cli->words[0] : gw_option(cli, "--name");
     const char *const values[] = {tenant, site, name == NULL ? "" : name, hex.data, hours};
     PGresult *r = gw_run(cli, &code,
                          "SELECT everward.add_invite($1::uuid, $2::uuid, $3, $4::bytea,"

@@ -19,7 +19,7 @@ static const struct gw_command commands[] = {
     {"tenant list", " ", "", "Lists tenants.", gw_cmd_tenant_list},
     {"site add", " --tenant ", "NAME --tenant T", "Adds a site to a tenant.", gw_cmd_site_add},
     {"site list", " --tenant ", "--tenant T", "Lists a tenant's sites.", gw_cmd_site_list},
-    {"node invite", " --tenant --site --name ", "--tenant T --site S [--name NODE]",
+    {"node invite", " --tenant --site --name ", "[NODE] --tenant T --site S",
      "Prints an invite for one node.", gw_cmd_node_invite},
     {"node list", " --tenant ", "--tenant T", "Lists a tenant's nodes.", gw_cmd_node_list},
     {"node revoke", " --tenant ", "NODE --tenant T", "Lets a node in no longer.",

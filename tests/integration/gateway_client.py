@@ -23,8 +23,8 @@ import uuid
 import pg
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("EW_BUILD", os.path.join(ROOT, "build", "dev"))
-PROGRAM = os.path.join(BUILD, "bin", "everward-gateway")
+BUILD = os.environ.get("EW_BUILD") or os.path.join(ROOT, "build", "asan")
+PROGRAM = os.path.join(BUILD, "sync", "gateway", "everward-gateway")
 CLIENT = os.path.join(BUILD, "tests", "push_client")
 PASSWORD = "correct horse"
 
@@ -56,7 +56,7 @@ class Gateway:
         self.process = None
         with open(self.config, "w") as f:
             f.write("[gateway]\naddress = 127.0.0.1\nport = %d\n[database]\ndsn = %s\nadmin_dsn = %s\nmigrate_dsn = %s\n"
-                    "[tls]\ncertificate = %s/gateway.crt\nkey = %s/gateway.key\nca = %s\n%s\n"
+                    "[tls]\ncertificate = %s/server.crt\nkey = %s/server.key\nca = %s\n%s\n"
                     % (self.port, db.dsn("everward_gateway"), db.dsn("everward_admin"), db.dsn("postgres"), tls, tls, self.ca, more))
         if not os.path.exists(self.ca):
             self.cli("ca", "make", "--dir", tls, "--name", "127.0.0.1,localhost")
