@@ -54,7 +54,8 @@ static int attach_few(struct walk *w, cJSON *object)
     for (cJSON *child = object->child; child != NULL; child = child->next) {
         uint32_t mark = w->scan->marks[w->at++];
         for (const cJSON *earlier = object->child; earlier != child; earlier = earlier->next)
-            if (strcmp(earlier->string, child->string) == 0)
+            if (earlier->string[0] == child->string[0] &&
+                strcmp(earlier->string, child->string) == 0)
                 return duplicate(w, mark);
         int rc = attach(w, child);
         if (rc != 0)
