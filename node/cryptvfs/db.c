@@ -12,7 +12,12 @@ static const uint8_t MAGIC[4] = {'E', 'W', 's', '1'};
 static const uint8_t PLAIN_MAGIC[HEAD_BYTES] = "SQLite format 3";
 static const uint8_t ZEROS[PAGE_BYTES];
 
-enum { HEADER_READ_BYTES = 100, LOCK_PAGE = LOCK_BYTE_OFFSET / PAGE_BYTES + 1 };
+enum {
+    HEADER_READ_BYTES = 100,
+    LOCK_PAGE = LOCK_BYTE_OFFSET / PAGE_BYTES + 1,
+    WAL_WRITE_LOCK = 0, /* SQLite's numbering of locks in the WAL index; part of its file format */
+    WAL_READ_LOCKS = 3
+};
 
 _Thread_local enum node_crypt_problem node_crypt_last_problem;
 
@@ -186,8 +191,9 @@ static int read_part(struct node_crypt_file *f, uint32_t number, uint8_t *out, s
 }
 
 /*
- * Nothing there: SQLite expects zeros. Half a page is no state SQLite leaves, and beside a WAL
- * every page is in one of the two: taking zeros for it would be wrong data.
+ * Nothing there: SQLite expects zeros, for it looks at pages it has not written yet. But half a
+ * page is no state it leaves, and a reader's snapshot has every page in the WAL or in this file:
+ * zeros would be wrong data.
  */
 static int short_read(struct node_crypt_file *f, uint8_t *out, size_t bytes, sqlite3_int64 page_at)
 {
@@ -196,7 +202,8 @@ static int short_read(struct node_crypt_file *f, uint8_t *out, size_t bytes, sql
     int rc = f->real->pMethods->xFileSize(f->real, &size);
     if (rc != SQLITE_OK)
         return rc;
-    if (bytes == PAGE_BYTES && (size > page_at || f->db.wals > 0))
+    if (!MUTANT(17) && bytes == PAGE_BYTES &&
+        (size > page_at || (f->db.wal_readers > 0 && !f->db.wal_writer)))
         return SQLITE_IOERR_DATA;
     return SQLITE_IOERR_SHORT_READ;
 }
@@ -281,8 +288,16 @@ static int db_shm_map(sqlite3_file *file, int region, int bytes, int extend, voi
 static int db_shm_lock(sqlite3_file *file, int offset, int n, int flags)
 {
     struct node_crypt_file *f = self(file);
+    bool lock = (flags & SQLITE_SHM_LOCK) != 0;
     f->db.size_known = false;
-    return f->real->pMethods->xShmLock(f->real, offset, n, flags);
+    int rc = f->real->pMethods->xShmLock(f->real, offset, n, flags);
+    if (rc != SQLITE_OK)
+        return rc;
+    if (offset == WAL_WRITE_LOCK && (flags & SQLITE_SHM_EXCLUSIVE))
+        f->db.wal_writer = lock;
+    if (offset >= WAL_READ_LOCKS && (flags & SQLITE_SHM_SHARED))
+        f->db.wal_readers = lock ? 1 : 0;
+    return rc;
 }
 
 static void db_shm_barrier(sqlite3_file *file)

@@ -100,7 +100,8 @@ struct node_crypt_file {
             bool has_key;
             bool size_known; /* until somebody else may have moved it: each lock forgets it */
             sqlite3_int64 size;
-            unsigned wals; /* open WAL handles of this connection */
+            unsigned wal_readers; /* WAL snapshot locks this connection holds: 0 or 1 */
+            bool wal_writer;      /* it holds the WAL's write lock */
         } db;
         struct {
             sqlite3_int64 pending; /* frame whose header waits for its page, or -1 */

@@ -104,8 +104,8 @@ static int read_record(struct node_crypt_file *f, uint8_t *page, sqlite3_int64 a
     size_t n = record_ad(f, raw, at, ad);
     /* A torn tail after a crash: SQLite stops the rollback at a short read, nothing later was used.
      */
-    if (!node_crypt_unseal(f->owner->db.key, raw + SUM_AT, raw + SUM_AT, 4 + BODY_BYTES,
-                           raw + TAIL_AT, ad, n))
+    if (!MUTANT(13) && !node_crypt_unseal(f->owner->db.key, raw + SUM_AT, raw + SUM_AT,
+                                          4 + BODY_BYTES, raw + TAIL_AT, ad, n))
         return f->journal->written ? SQLITE_IOERR_DATA : SQLITE_IOERR_SHORT_READ;
     memcpy(page, raw + BODY_AT, BODY_BYTES);
     memset(page + BODY_BYTES, 0, RESERVE_BYTES);

@@ -34,8 +34,6 @@ int node_crypt_owner(struct node_crypt_file *f)
         if (!db || db->pMethods != &node_crypt_db_methods)
             return SQLITE_IOERR_DATA;
         f->owner = self(db);
-        if (f->kind == CRYPT_WAL)
-            f->owner->db.wals++;
     }
     return f->owner->db.has_key ? SQLITE_OK : SQLITE_IOERR_DATA;
 }
@@ -44,8 +42,6 @@ int node_crypt_close(sqlite3_file *file)
 {
     struct node_crypt_file *f = self(file);
     int rc = f->real->pMethods ? f->real->pMethods->xClose(f->real) : SQLITE_OK;
-    if (f->kind == CRYPT_WAL && f->owner)
-        f->owner->db.wals--;
     if (f->kind == CRYPT_DB)
         node_crypt_keys_free(f->db.key);
     if (f->kind == CRYPT_JOURNAL && f->journal) {

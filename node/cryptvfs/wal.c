@@ -138,8 +138,9 @@ static int write_frame_header(struct node_crypt_file *f, sqlite3_int64 frame, co
 static int write_frame_page(struct node_crypt_file *f, sqlite3_int64 frame, const uint8_t *in)
 {
     uint8_t *raw = f->work->raw;
+    bool alone = f->wal.pending != frame;
     int rc = node_crypt_owner(f);
-    if (rc == SQLITE_OK && f->wal.pending == frame) {
+    if (rc == SQLITE_OK && !alone) {
         memcpy(raw, f->wal.header, FRAME_HEADER_BYTES);
         f->wal.pending = -1;
     } else if (rc == SQLITE_OK) {
@@ -157,7 +158,7 @@ static int write_frame_page(struct node_crypt_file *f, sqlite3_int64 frame, cons
         return SQLITE_IOERR_WRITE;
     if (node_crypt_get32(raw) == 1 && !node_crypt_page1_fits(in))
         return SQLITE_IOERR_WRITE;
-    if (!(MUTANT(7) && f->wal.pending == -2))
+    if (!(MUTANT(7) && alone))
         memcpy(raw + FRAME_HEADER_BYTES, in, BODY_BYTES);
     return write_frame(f, frame);
 }
