@@ -8,6 +8,7 @@
 #ifndef NODE_TRANSPORT_TRANSPORT_H
 #define NODE_TRANSPORT_TRANSPORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "sync/base/buf.h"

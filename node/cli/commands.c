@@ -1,0 +1,237 @@
+/*
+ * The commands that speak to the running daemon. Results on stdout, messages on stderr.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/cli/cli.h"
+#include "node/cli/control.h"
+#include "node/cli/settings.h"
+#include "sync/net/json.h"
+
+/* Sends the request; NULL with *code set if it failed or the daemon answered with an error. */
+static cJSON *call(struct node_cli *cli, const char *request, int *code)
+{
+    struct base_buf reply;
+    struct base_err err = {0};
+    cJSON *o = NULL;
+    const char *text = NULL;
+    base_buf_init(&reply, NODE_CONTROL_BYTES_MAX);
+    int rc = node_control_call(node_cli_state_dir(cli), request, &reply, &err);
+    if (rc == 0)
+        rc = net_json_parse(&o, reply.data, reply.len, &err);
+    base_buf_release(&reply);
+    if (rc != 0) {
+        *code = node_cli_fail(&err);
+        return NULL;
+    }
+    if (net_json_has(o, "error")) {
+        int64_t number = 0;
+        (void)net_json_str(o, "error", BASE_ERR_TEXT_BYTES, &text, NULL);
+        (void)net_json_i64(o, "code", -100, 0, &number, NULL);
+        (void)base_fail(&err, (int)number, "%s", text == NULL ? "refused" : text);
+        *code = node_cli_fail(&err);
+        cJSON_Delete(o);
+        return NULL;
+    }
+    *code = NODE_EXIT_OK;
+    return o;
+}
+
+static void print_json(const cJSON *o)
+{
+    struct base_buf b;
+    base_buf_init(&b, NODE_CONTROL_BYTES_MAX);
+    net_json_write(&b, o);
+    (void)printf("%s\n", b.data == NULL ? "" : b.data);
+    base_buf_release(&b);
+}
+
+static const char *text_of(const cJSON *o, const char *name)
+{
+    const cJSON *m = cJSON_GetObjectItemCaseSensitive(o, name);
+    if (cJSON_IsNull(m) || m == NULL)
+        return "-";
+    if (cJSON_IsBool(m))
+        return cJSON_IsTrue(m) ? "true" : "false";
+    return m->valuestring == NULL ? "-" : m->valuestring;
+}
+
+static int usage(const char *text)
+{
+    (void)fprintf(stderr, "everward: %s; see everward --help\n", text);
+    return NODE_EXIT_USAGE;
+}
+
+static int status_exit(const char *state)
+{
+    if (strcmp(state, "current") == 0)
+        return NODE_EXIT_OK;
+    return strcmp(state, "attention") == 0 ? NODE_EXIT_ATTENTION : NODE_EXIT_BEHIND;
+}
+
+static void print_status(const cJSON *o)
+{
+    static const struct {
+        const char *label, *name;
+    } lines[] = {{"since", "since"},
+                 {"tenant", "tenant_name"},
+                 {"node", "node_name"},
+                 {"waiting changes", "pending"},
+                 {"oldest since", "oldest_pending_at"},
+                 {"quarantined", "quarantined"},
+                 {"open conflicts", "conflicts_open"},
+                 {"cut applied", "cursor"},
+                 {"cut at the centre", "head"},
+                 {"last push", "last_push_at"},
+                 {"last pull", "last_pull_at"},
+                 {"replica equal", "replica_equal"},
+                 {"verified", "verified_at"},
+                 {"clock offset, ms", "clock_offset_ms"}};
+    (void)printf("%s\n", text_of(o, "state"));
+    if (strcmp(text_of(o, "reason"), "-") != 0)
+        (void)printf("  %s\n", text_of(o, "reason"));
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        (void)printf("  %-18s %s\n", lines[i].label, text_of(o, lines[i].name));
+}
+
+int node_cmd_status(struct node_cli *cli)
+{
+    int code;
+    cJSON *o = call(cli, "{\"command\":\"status\"}", &code);
+    if (o == NULL)
+        return code;
+    code = status_exit(text_of(o, "state"));
+    if (cli->json)
+        print_json(o);
+    else
+        print_status(o);
+    cJSON_Delete(o);
+    return code;
+}
+
+int node_cmd_verify(struct node_cli *cli)
+{
+    int code;
+    cJSON *o = call(cli, "{\"command\":\"verify\"}", &code);
+    if (o == NULL)
+        return code;
+    bool equal = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "equal")) != 0;
+    if (cli->json)
+        print_json(o);
+    else
+        (void)printf("%s: %s rows of %s tables compared, %s mended\n", equal ? "equal to the centre" : "NOT equal to the centre",
+                     text_of(o, "rows"), text_of(o, "tables"), text_of(o, "mended"));
+    cJSON_Delete(o);
+    return equal ? NODE_EXIT_OK : NODE_EXIT_ATTENTION;
+}
+
+/* A request whose answer is no more than "done". */
+static int simple(struct node_cli *cli, const char *request, const char *said)
+{
+    int code;
+    cJSON *o = call(cli, request, &code);
+    if (o == NULL)
+        return code;
+    if (cli->json)
+        print_json(o);
+    else
+        (void)printf("%s\n", said);
+    cJSON_Delete(o);
+    return NODE_EXIT_OK;
+}
+
+int node_cmd_link(struct node_cli *cli)
+{
+    if (cli->word_count == 1 && strcmp(cli->words[0], "down") == 0)
+        return simple(cli, "{\"command\":\"link\",\"open\":false}", "the line to the centre is closed until `everward link up`");
+    if (cli->word_count == 1 && strcmp(cli->words[0], "up") == 0)
+        return simple(cli, "{\"command\":\"link\",\"open\":true}", "the line to the centre is open");
+    return usage("link takes down or up");
+}
+
+static int print_list(struct node_cli *cli, const char *request, const char *const columns[], const char *none)
+{
+    int code;
+    cJSON *o = call(cli, request, &code);
+    if (o == NULL)
+        return code;
+    const cJSON *items = cJSON_GetObjectItemCaseSensitive(o, "items");
+    const cJSON *item;
+    if (cli->json)
+        print_json(items);
+    else if (cJSON_GetArraySize(items) == 0)
+        (void)printf("%s\n", none);
+    else
+        cJSON_ArrayForEach(item, items)
+            for (int i = 0; columns[i] != NULL; i++)
+                (void)printf("%s%s", text_of(item, columns[i]), columns[i + 1] == NULL ? "\n" : "  ");
+    cJSON_Delete(o);
+    return NODE_EXIT_OK;
+}
+
+int node_cmd_quarantine(struct node_cli *cli)
+{
+    static const char *const columns[] = {"seq", "at", "table", "id", "sqlstate", "constraint", "reason", NULL};
+    const char *word = cli->word_count > 0 ? cli->words[0] : "list";
+    char request[96];
+    char *end = NULL;
+    if (strcmp(word, "list") == 0)
+        return print_list(cli, "{\"command\":\"quarantine\"}", columns, "nothing is quarantined");
+    if ((strcmp(word, "retry") != 0 && strcmp(word, "drop") != 0) || cli->word_count != 2)
+        return usage("quarantine takes list, retry SEQ or drop SEQ");
+    long long seq = strtoll(cli->words[1], &end, 10);
+    if (*end != '\0' || seq < 1)
+        return usage("SEQ is the number that `everward quarantine list` shows first");
+    (void)snprintf(request, sizeof request, "{\"command\":\"quarantine_%s\",\"seq\":%lld}", word, seq);
+    return simple(cli, request, strcmp(word, "retry") == 0 ? "written again as a new change" : "dropped; the change stays in the log");
+}
+
+int node_cmd_conflicts(struct node_cli *cli)
+{
+    static const char *const columns[] = {"id", "table_name", "row_id", "columns", "decide_role", NULL};
+    if (cli->word_count > 1 || (cli->word_count == 1 && strcmp(cli->words[0], "list") != 0))
+        return usage("conflicts takes list or nothing");
+    return print_list(cli, "{\"command\":\"conflicts\"}", columns, "no open conflict");
+}
+
+int node_cmd_export_outbox(struct node_cli *cli)
+{
+    int code;
+    struct base_buf b;
+    if (cli->word_count != 1 || cli->words[0][0] != '/')
+        return usage("export-outbox takes the full path of a file to write");
+    base_buf_init(&b, 8192);
+    base_buf_str(&b, "{\"command\":\"export_outbox\",\"path\":");
+    base_buf_json_str(&b, cli->words[0]);
+    base_buf_char(&b, '}');
+    cJSON *o = base_buf_check(&b) == 0 ? call(cli, b.data, &code) : NULL;
+    base_buf_release(&b);
+    if (o == NULL)
+        return code;
+    (void)printf("%s changes written to %s\n", text_of(o, "changes"), cli->words[0]);
+    cJSON_Delete(o);
+    return NODE_EXIT_OK;
+}
+
+int node_cmd_config(struct node_cli *cli)
+{
+    const char *word = cli->word_count == 1 ? cli->words[0] : "";
+    if (strcmp(word, "check") == 0) {
+        (void)printf("the configuration is good\n"); /* it was loaded before we came here */
+        return NODE_EXIT_OK;
+    }
+    if (strcmp(word, "show") != 0)
+        return usage("config takes check or show");
+    for (const struct base_setting *s = node_settings; s->section != NULL; s++)
+        (void)printf("%s.%s = %s%s%s\n", s->section, s->key, base_config_text(cli->config, s->section, s->key), cli->origin ? "    # " : "",
+                     cli->origin ? base_config_origin(cli->config, s->section, s->key) : "");
+    return NODE_EXIT_OK;
+}
+
+int node_cmd_version(struct node_cli *cli)
+{
+    (void)printf("everward %s\n", EW_VERSION);
+    return NODE_EXIT_OK;
+}
