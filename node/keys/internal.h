@@ -21,6 +21,9 @@ int node_keys_wrap_read(const struct node_keys_source *source, bool confirm,
                         struct node_keys_wrap *out, struct base_err *err);
 void node_keys_wrap_release(struct node_keys_wrap *w);
 
+/* A key itself, from a key file, or as 64 digits from the terminal if path is NULL or "". */
+int node_keys_key_read(const char *path, struct node_keys_wrap *out, struct base_err *err);
+
 /* file.c. Whole small files, durable when they return 0. */
 int node_keys_file_read(const char *dir, uint8_t *out, size_t bytes, struct base_err *err);
 /* replace false: BASE_EEXISTS if the file is there, checked in the same step that puts it there. */

@@ -147,18 +147,18 @@ static int ask(int tty, const char *prompt, struct node_keys_wrap *w)
     return n > 0 ? 0 : -1;
 }
 
-static int ask_terminal(struct node_keys_wrap *w, bool confirm, struct base_err *err)
+static int ask_terminal(struct node_keys_wrap *w, const char *prompt, bool confirm,
+                        struct base_err *err)
 {
     struct node_keys_wrap again = {.bytes = NULL};
     int rc = 0;
     int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (tty < 0)
-        return base_fail(
-            err, BASE_EINVALID,
-            "there is no terminal to ask for the passphrase; name a passphrase file, a key file "
-            "or a systemd credential");
-    if (ask(tty, "Everward passphrase: ", w) != 0)
-        rc = base_fail(err, BASE_ECANCELED, "no passphrase was entered");
+        return base_fail(err, BASE_EINVALID,
+                         "there is no terminal to ask; name a passphrase file, a key file "
+                         "or a systemd credential");
+    if (ask(tty, prompt, w) != 0)
+        rc = base_fail(err, BASE_ECANCELED, "nothing was entered");
     if (rc == 0 && confirm) {
         again.bytes = sodium_malloc(READ_BYTES_MAX);
         if (!again.bytes)
@@ -207,7 +207,7 @@ static int from_passphrase(const struct node_keys_source *s, bool confirm, struc
         rc = read_file(path, OWNED_BY_US, w, err);
     } else if (s->ask_terminal) {
         snprintf(w->from, sizeof w->from, "the passphrase");
-        rc = ask_terminal(w, confirm, err);
+        rc = ask_terminal(w, "Everward passphrase: ", confirm, err);
     } else {
         return 1;
     }
@@ -237,6 +237,31 @@ int node_keys_wrap_read(const struct node_keys_source *source, bool confirm,
             err, BASE_EINVALID,
             "no source for the wrapping key: name a key file, a passphrase file or a systemd "
             "credential");
+    if (rc != 0)
+        node_keys_wrap_release(&w);
+    else
+        *out = w;
+    return rc;
+}
+
+int node_keys_key_read(const char *path, struct node_keys_wrap *out, struct base_err *err)
+{
+    struct node_keys_wrap w = {.len = 0};
+    int rc;
+    if (sodium_init() < 0)
+        return base_fail(err, BASE_EBUG, "libsodium could not start");
+    w.bytes = sodium_malloc(READ_BYTES_MAX);
+    if (!w.bytes)
+        return base_fail(err, BASE_ENOMEM, "no guarded memory for the key");
+    if (path && path[0]) {
+        snprintf(w.from, sizeof w.from, "the key file %s", path);
+        rc = read_file(path, OWNED_BY_US, &w, err);
+    } else {
+        snprintf(w.from, sizeof w.from, "the key");
+        rc = ask_terminal(&w, "Everward data key (64 hex digits): ", false, err);
+    }
+    if (rc == 0)
+        rc = decode_key(&w, err);
     if (rc != 0)
         node_keys_wrap_release(&w);
     else
