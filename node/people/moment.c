@@ -84,9 +84,8 @@ bool node_moment_ms(int64_t *out, const char *text, size_t len)
         (literal(&c, '-') && !number(&c, 2, &day)) || month < 1 || month > 12 || day < 1 ||
         day > 31)
         return false;
-    if (c.s < c.end && !literal(&c, 'T') && !literal(&c, ' '))
-        return false;
-    if (c.s < c.end && (!read_time(&c, &time) || !read_offset(&c, &offset)))
+    bool timed = literal(&c, 'T') || literal(&c, ' ');
+    if (timed && (!read_time(&c, &time) || !read_offset(&c, &offset)))
         return false;
     if (c.s != c.end)
         return false;
