@@ -37,6 +37,7 @@ struct page {
     int rc;
     /* verify */
     cJSON *json;
+    char tbl[CORE_DIGEST_RANGES_MAX][12];
     int ranges;
 };
 
@@ -321,8 +322,8 @@ static void add_ranges(struct page *p)
     {
         const char *name = range_id(range, "table");
         const struct gw_table *t = gw_catalog_table(p->catalog, name, strlen(name));
-        char tbl[16];
-        (void)snprintf(tbl, sizeof tbl, "%d", t->core->tbl);
+        char *tbl = p->tbl[p->ranges++];
+        (void)snprintf(tbl, sizeof p->tbl[0], "%d", t->core->tbl);
         const struct gw_param params[] = {gw_text(tbl), gw_text(range_id(range, "from")),
                                           gw_text(range_id(range, "to"))};
         (void)gw_flight_add(

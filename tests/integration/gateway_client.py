@@ -5,7 +5,7 @@
     node = Node(gw); node.enrol(invite) # keys, ticket, token
     status, reply = node.push([node.insert("patient", {"family_name": "Roe"})])
 
-Crypto and zstd are done by build/.../tests/push_client; EW_BUILD names the build folder.
+Crypto and zstd are done by build/.../tests/push_client; EVERWARD_BUILD names the build folder.
 """
 
 import base64
@@ -23,7 +23,7 @@ import uuid
 import pg
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("EW_BUILD") or os.path.join(ROOT, "build", "asan")
+BUILD = os.environ.get("EVERWARD_BUILD") or os.path.join(ROOT, "build", "asan")
 PROGRAM = os.path.join(BUILD, "sync", "gateway", "everward-gateway")
 CLIENT = os.path.join(BUILD, "tests", "push_client")
 PASSWORD = "correct horse"
