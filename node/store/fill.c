@@ -1,0 +1,193 @@
+/*
+ * First fill, fill of a new table, back-fill of a new column.
+ *
+ * Pages come in order of id, and how far a table is stands in _fill, written with the page: a fill
+ * that breaks off anywhere goes on behind the last page that is on disk. The replica is published
+ * by node_fill_finish alone. Local writes may come at any time: they lie over what the pages bring.
+ */
+#include "node/store/internal.h"
+#include "node/store/page.h"
+
+static int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int list_tables(struct node_db *db, struct base_err *err)
+{
+    const struct core_catalog *c = &db->catalog->c;
+    int rc = connection_exec(db, "DELETE FROM _fill", err);
+    for (int i = 0; rc == 0 && i < c->table_count; i++) {
+        struct node_stmt *st = NULL;
+        if (c->tables[i].push_only)
+            continue;
+        rc = stmt_get(db, &st, "INSERT INTO _fill (tbl, place) VALUES (?, ?)", err);
+        if (rc != 0)
+            break;
+        node_sql_text(st, 1, c->tables[i].name);
+        node_sql_i64(st, 2, i);
+        rc = stmt_run(st, err);
+    }
+    return rc;
+}
+
+/* On a published replica this is a repair: cursor and timeline stay what they are until it is
+ * complete, so that a broken-off one is seen and begun again. A cursor ahead of the centre's head
+ * counts in a life that is over; it goes back, else every page would look older than it. */
+int node_fill_begin(struct node_db *db, int64_t head, const struct base_uuid *timeline,
+                    struct base_err *err)
+{
+    char text[BASE_UUID_CHARS + 1];
+    int64_t acked = 0;
+    int64_t cursor = -1;
+    int64_t filled = 0;
+    base_uuid_format(timeline, text);
+    int rc = meta_i64(db, "_acked", 0, &acked, err);
+    if (rc == 0)
+        rc = meta_i64(db, "_cursor", -1, &cursor, err);
+    if (rc == 0)
+        rc = meta_i64(db, "_filled", 0, &filled, err);
+    if (rc == 0)
+        rc = list_tables(db, err);
+    if (rc == 0)
+        rc = meta_set_i64(db, "_fill_head", head, err);
+    if (rc == 0)
+        rc = meta_set_i64(db, "_fill_acked", acked, err);
+    if (rc == 0)
+        rc = meta_set(db, "_fill_timeline", text, err);
+    if (rc == 0)
+        rc = meta_set_i64(db, "_cursor", filled ? min_i64(cursor, head) : head, err);
+    return rc;
+}
+
+int node_fill_next(struct node_db *db, char table[CORE_NAME_BYTES_MAX + 1],
+                   char after[BASE_UUID_CHARS + 1], bool *done, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = stmt_get(
+        db, &st, "SELECT tbl, after FROM _fill WHERE done = 0 ORDER BY place, tbl LIMIT 1", err);
+    if (rc != 0)
+        return rc;
+    rc = node_sql_step(st, err);
+    table[0] = after[0] = '\0';
+    *done = rc == 0;
+    if (rc == 1) {
+        snprintf(table, CORE_NAME_BYTES_MAX + 1, "%s", node_sql_col_text(st, 0, NULL));
+        snprintf(after, BASE_UUID_CHARS + 1, "%s", node_sql_col_text(st, 1, NULL));
+    }
+    node_sql_done(st);
+    return rc < 0 ? rc : 0;
+}
+
+/* How far the page's table is. BASE_EPROTO: nobody asked for it. */
+static int fill_place(struct page *p, bool *equal, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = stmt_get(p->db, &st, "SELECT after, equal, done FROM _fill WHERE tbl = ?", err);
+    if (rc != 0)
+        return rc;
+    node_sql_text(st, 1, p->table->name);
+    rc = node_sql_step(st, err);
+    if (rc == 1 && node_sql_col_i64(st, 2) == 0) {
+        snprintf(p->before, sizeof p->before, "%s", node_sql_col_text(st, 0, NULL));
+        *equal = node_sql_col_i64(st, 1) != 0;
+        rc = 0;
+    } else if (rc >= 0) {
+        rc = base_fail(err, BASE_EPROTO, "a page of %s, which is not being filled", p->table->name);
+    }
+    node_sql_done(st);
+    return rc;
+}
+
+static int fill_moves(struct page *p, const struct node_page_result *r, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = stmt_get(p->db, &st, "UPDATE _fill SET after = ?, done = ? WHERE tbl = ?", err);
+    if (rc != 0)
+        return rc;
+    node_sql_text(st, 1, r->last ? p->before : r->next);
+    node_sql_i64(st, 2, r->last);
+    node_sql_text(st, 3, p->table->name);
+    return stmt_run(st, err);
+}
+
+static int fill_row(struct page *p, const struct base_uuid *id, int64_t rev,
+                    const struct core_image *im, bool equal, bool overlays, struct base_err *err)
+{
+    bool changed = false;
+    if (overlays)
+        return image_apply(p->db, p->table, id, rev, im, equal, &changed, err);
+    int rc = row_write(p->db, p->table, equal ? TABLE_NOT_OLDER : TABLE_NEWER, id, im, rev, 0,
+                       &changed, err);
+    if (rc == 0 && changed && p->published)
+        row_moved(p->db, p->table, id, 'u', false, im);
+    return rc;
+}
+
+int node_page_apply(struct node_db *db, const char *body, size_t len, struct node_page_result *out,
+                    struct base_err *err)
+{
+    struct page p;
+    struct base_uuid id;
+    int64_t rev = 0;
+    bool equal = false;
+    bool overlays = false;
+    int rc = page_open(&p, db, body, len, err);
+    if (rc == 0)
+        rc = fill_place(&p, &equal, err);
+    if (rc == 0)
+        rc = base_any(db, &overlays, err);
+    if (rc == 0)
+        rc = page_check_start(&p, err);
+    while (rc == 0 && (rc = page_row(&p, &id, &rev, err)) == 1)
+        rc = fill_row(&p, &id, rev, &p.image, equal, overlays, err);
+    struct node_page_result r = {.rows = p.rows, .last = p.next[0] == '\0'};
+    memcpy(r.next, p.next, sizeof r.next);
+    if (rc == 0)
+        rc = fill_moves(&p, &r, err);
+    page_close(&p);
+    if (rc == 0)
+        *out = r;
+    return rc;
+}
+
+/* Everything acknowledged before the fill began is in its pages, and may stand in a cut that lies
+ * before the head: the feed need not bring it again. */
+static int fill_settles(struct node_db *db, struct base_err *err)
+{
+    int64_t acked = 0;
+    int64_t settled = 0;
+    int rc = meta_i64(db, "_fill_acked", 0, &acked, err);
+    if (rc == 0)
+        rc = meta_i64(db, "_settled", 0, &settled, err);
+    if (rc == 0 && acked > settled)
+        rc = meta_set_i64(db, "_settled", acked, err);
+    return rc == 0 ? overlay_settle(db, err) : rc;
+}
+
+int node_fill_finish(struct node_db *db, struct base_err *err)
+{
+    char table[CORE_NAME_BYTES_MAX + 1];
+    char text[64];
+    bool done = false;
+    int64_t head = -1;
+    int rc = node_fill_next(db, table, text, &done, err);
+    if (rc == 0 && !done)
+        rc = base_fail(err, BASE_ESTALE, "%s is not complete yet", table);
+    if (rc == 0)
+        rc = meta_i64(db, "_fill_head", -1, &head, err);
+    if (rc == 0 && head >= 0) {
+        rc = meta_text(db, "_fill_timeline", text, sizeof text, err);
+        if (rc == 0)
+            rc = meta_set(db, "_timeline", text, err);
+        if (rc == 0)
+            rc = meta_set_i64(db, "_cursor", head, err);
+        if (rc == 0)
+            rc = meta_set_i64(db, "_fill_head", -1, err);
+        if (rc == 0)
+            rc = meta_set_i64(db, "_filled", 1, err);
+        if (rc == 0)
+            rc = fill_settles(db, err);
+    }
+    return rc == 0 ? connection_exec(db, "DELETE FROM _fill", err) : rc;
+}
