@@ -1,7 +1,8 @@
 -- 0001_roles.sql - who may do what, before there is anything to do it to.
 --
--- Roles belong to the cluster, schemas to a database: several databases of one cluster share the roles, so a role that is there
--- is left as it is but for the attributes that matter. Passwords are never set here.
+-- Roles belong to the cluster, schemas to a database: several databases of one cluster share the
+-- roles, so a role that is there is left as it is but for the attributes that matter. Passwords are
+-- never set here.
 
 DO $$
 DECLARE
@@ -22,7 +23,8 @@ BEGIN
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL; -- another database of this cluster is being migrated at the same moment
         END;
-        EXECUTE format('ALTER ROLE %I NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION %s', r.name, r.attributes);
+        EXECUTE format('ALTER ROLE %I NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION %s', r.name,
+            r.attributes);
     END LOOP;
 END
 $$;
@@ -34,7 +36,8 @@ RESET client_min_messages;
 CREATE SCHEMA everward AUTHORIZATION everward_owner;
 CREATE SCHEMA ward AUTHORIZATION everward_owner;
 
-GRANT USAGE ON SCHEMA everward TO everward_definer, everward_gateway, everward_app, everward_monitor;
+GRANT USAGE ON SCHEMA everward TO everward_definer, everward_gateway, everward_app,
+    everward_monitor;
 GRANT USAGE ON SCHEMA ward TO everward_definer, everward_gateway, everward_app;
 
 -- A function is callable by nobody until it is granted.

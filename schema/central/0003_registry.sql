@@ -23,7 +23,8 @@ CREATE TABLE everward.node (
     name            text NOT NULL,
     public_key      bytea NOT NULL CHECK (length(public_key) = 32),
     ticket_hash     bytea NOT NULL CHECK (length(ticket_hash) = 32),
-    status          text NOT NULL DEFAULT 'enrolled' CHECK (status IN ('enrolled', 'revoked', 'retired')),
+    status          text NOT NULL DEFAULT 'enrolled' CHECK (status IN ('enrolled', 'revoked',
+        'retired')),
     incarnation     bigint NOT NULL DEFAULT 1,
     enrolled_at     timestamptz NOT NULL DEFAULT now(),
     revoked_at      timestamptz,
@@ -46,10 +47,12 @@ CREATE TABLE everward.invite (
     FOREIGN KEY (tenant_id, site_id) REFERENCES everward.site
 );
 
-SELECT everward.isolate(r) FROM unnest(ARRAY['everward.tenant', 'everward.site', 'everward.node', 'everward.invite']::regclass[]) r;
+SELECT everward.isolate(r) FROM unnest(ARRAY['everward.tenant', 'everward.site', 'everward.node',
+    'everward.invite']::regclass[]) r;
 
--- Whose node, whose token? Asked before there is a tenant, so it cannot be under a tenant's policy: two maps that
--- everward_definer alone reads, kept by triggers. All else about a node is read under its tenant's policy like everything.
+-- Whose node, whose token? Asked before there is a tenant, so it cannot be under a tenant's policy:
+-- two maps that everward_definer alone reads, kept by triggers. All else about a node is read under
+-- its tenant's policy like everything.
 CREATE TABLE everward.node_of (node_id uuid PRIMARY KEY, tenant uuid NOT NULL);
 CREATE TABLE everward.token_of (token_hash bytea PRIMARY KEY, tenant uuid NOT NULL);
 
@@ -75,11 +78,14 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER map_node AFTER INSERT ON everward.node FOR EACH ROW EXECUTE FUNCTION everward.map_node();
-CREATE TRIGGER map_token AFTER INSERT ON everward.invite FOR EACH ROW EXECUTE FUNCTION everward.map_token();
+CREATE TRIGGER map_node AFTER INSERT ON everward.node FOR EACH ROW EXECUTE FUNCTION
+    everward.map_node();
+CREATE TRIGGER map_token AFTER INSERT ON everward.invite FOR EACH ROW EXECUTE FUNCTION
+    everward.map_token();
 
 -- The first statement of every transaction of the gateway for a node.
-CREATE FUNCTION everward.enter_node(node uuid, ticket bytea, OUT tenant_id uuid, OUT site_id uuid, OUT incarnation bigint)
+CREATE FUNCTION everward.enter_node(node uuid, ticket bytea, OUT tenant_id uuid, OUT site_id uuid,
+    OUT incarnation bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -107,8 +113,10 @@ BEGIN
 END
 $$;
 
--- What the gateway needs to check a token, before any ticket is checked; the transaction's tenant stays what it was.
-CREATE FUNCTION everward.node_key(node uuid) RETURNS TABLE (tenant_id uuid, public_key bytea, status text)
+-- What the gateway needs to check a token, before any ticket is checked; the transaction's tenant
+-- stays what it was.
+CREATE FUNCTION everward.node_key(node uuid) RETURNS TABLE (tenant_id uuid, public_key bytea,
+    status text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -120,13 +128,15 @@ BEGIN
         RETURN;
     END IF;
     PERFORM everward.seal(t, NULL);
-    RETURN QUERY SELECT x.tenant_id, x.public_key, x.status FROM everward.node x WHERE x.tenant_id = t AND x.node_id = node;
+    RETURN QUERY SELECT x.tenant_id, x.public_key, x.status FROM everward.node x
+        WHERE x.tenant_id = t AND x.node_id = node;
     PERFORM set_config('everward.context', before, true);
 END
 $$;
 
 CREATE FUNCTION everward.enrol(token bytea, public_key bytea, node_name text, ticket_hash bytea)
-RETURNS TABLE (tenant_id uuid, site_id uuid, node_id uuid, tenant_name text, site_name text, incarnation bigint)
+RETURNS TABLE (tenant_id uuid, site_id uuid, node_id uuid, tenant_name text, site_name text,
+    incarnation bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -147,11 +157,14 @@ BEGIN
     IF i.used_at IS NULL THEN
         n := gen_random_uuid();
         INSERT INTO everward.node (tenant_id, node_id, site_id, name, public_key, ticket_hash)
-        VALUES (t, n, i.site_id, coalesce(nullif(i.node_name, ''), nullif(node_name, ''), 'node'), enrol.public_key, enrol.ticket_hash);
-        UPDATE everward.invite x SET used_at = now(), node_id = n WHERE x.tenant_id = t AND x.token_hash = h;
+        VALUES (t, n, i.site_id, coalesce(nullif(i.node_name, ''), nullif(node_name, ''), 'node'),
+            enrol.public_key, enrol.ticket_hash);
+        UPDATE everward.invite x SET used_at = now(), node_id = n WHERE x.tenant_id = t
+            AND x.token_hash = h;
     ELSE
         UPDATE everward.node x SET ticket_hash = enrol.ticket_hash
-        WHERE x.tenant_id = t AND x.node_id = i.node_id AND x.public_key = enrol.public_key AND x.status = 'enrolled'
+        WHERE x.tenant_id = t AND x.node_id = i.node_id AND x.public_key = enrol.public_key
+            AND x.status = 'enrolled'
         RETURNING x.node_id INTO n;
         IF n IS NULL THEN
             RAISE EXCEPTION 'this invite has been used' USING ERRCODE = 'EW409';
@@ -181,7 +194,8 @@ BEGIN
 END
 $$;
 
--- A node that was restored begins a new life: the next number, never another. The present one again is no change.
+-- A node that was restored begins a new life: the next number, never another. The present one again
+-- is no change.
 CREATE FUNCTION everward.begin_incarnation(inc bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -202,8 +216,8 @@ BEGIN
 END
 $$;
 
--- Where this database lives now. It moves when it is restored elsewhere (system identifier), recovered to a point or promoted
--- (timeline of the log), or dumped and restored (database).
+-- Where this database lives now. It moves when it is restored elsewhere (system identifier),
+-- recovered to a point or promoted (timeline of the log), or dumped and restored (database).
 CREATE FUNCTION everward.cluster_identity() RETURNS text
 LANGUAGE sql VOLATILE
 AS $$
@@ -218,7 +232,8 @@ CREATE TABLE everward.timeline (
     identity text NOT NULL
 );
 
-INSERT INTO everward.timeline (id, identity) VALUES (gen_random_uuid(), everward.cluster_identity());
+INSERT INTO everward.timeline (id, identity) VALUES (gen_random_uuid(),
+    everward.cluster_identity());
 GRANT SELECT, UPDATE ON everward.timeline TO everward_definer;
 
 CREATE FUNCTION everward.timeline() RETURNS uuid
@@ -236,7 +251,8 @@ AS $$
 DECLARE
     now_at text := everward.cluster_identity();
 BEGIN
-    UPDATE everward.timeline l SET id = gen_random_uuid(), identity = now_at WHERE l.identity <> now_at;
+    UPDATE everward.timeline l SET id = gen_random_uuid(), identity = now_at
+        WHERE l.identity <> now_at;
     RETURN FOUND;
 END
 $$;
@@ -266,17 +282,20 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION everward.add_invite(tenant uuid, site uuid, node_name text, token_hash bytea, ttl interval DEFAULT '24 hours')
+CREATE FUNCTION everward.add_invite(tenant uuid, site uuid, node_name text, token_hash bytea,
+    ttl interval DEFAULT '24 hours')
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     INSERT INTO everward.invite (tenant_id, site_id, node_name, token_hash, expires_at)
-    VALUES (tenant, site, add_invite.node_name, add_invite.token_hash, now() + least(ttl, interval '24 hours'));
+    VALUES (tenant, site, add_invite.node_name, add_invite.token_hash, now() + least(ttl,
+        interval '24 hours'));
 END
 $$;
 
-CREATE FUNCTION everward.revoke_node(tenant uuid, node uuid, new_status text DEFAULT 'revoked') RETURNS boolean
+CREATE FUNCTION everward.revoke_node(tenant uuid, node uuid,
+    new_status text DEFAULT 'revoked') RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
@@ -299,7 +318,9 @@ ALTER FUNCTION everward.cluster_identity() OWNER TO everward_definer;
 ALTER FUNCTION everward.timeline() OWNER TO everward_definer;
 ALTER FUNCTION everward.renew_timeline() OWNER TO everward_definer;
 
-GRANT EXECUTE ON FUNCTION everward.enter_node(uuid, bytea), everward.node_key(uuid), everward.enrol(bytea, bytea, text, bytea),
-    everward.node_seen(bigint, text), everward.begin_incarnation(bigint), everward.timeline(), everward.renew_timeline()
+GRANT EXECUTE ON FUNCTION everward.enter_node(uuid, bytea), everward.node_key(uuid),
+    everward.enrol(bytea, bytea, text, bytea),
+    everward.node_seen(bigint, text), everward.begin_incarnation(bigint), everward.timeline(),
+        everward.renew_timeline()
     TO everward_gateway;
 GRANT EXECUTE ON FUNCTION everward.timeline(), everward.renew_timeline() TO everward_admin;

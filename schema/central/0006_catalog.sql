@@ -11,14 +11,17 @@ AS $$
         'version', (SELECT version FROM everward.catalog_state),
         'tables', coalesce((
             SELECT json_agg(json_build_object(
-                'tbl', s.tbl, 'name', s.name, 'class', s.class, 'deletable', s.deletable, 'push_only', s.push_only,
+                'tbl', s.tbl, 'name', s.name, 'class', s.class, 'deletable', s.deletable,
+                    'push_only', s.push_only,
                 'order', s.bootstrap_order,
                 'columns', coalesce((
                     SELECT json_agg(CASE WHEN k.dropped_version IS NULL THEN json_build_object(
-                        'ord', k.ord, 'name', k.name, 'type', k.type, 'null', k.nullable, 'class', k.class, 'group', k.grp,
+                        'ord', k.ord, 'name', k.name, 'type', k.type, 'null', k.nullable, 'class',
+                            k.class, 'group', k.grp,
                         'api', k.api, 'allowed', to_json(k.allowed), 'ref', k.ref_table)
                     ELSE json_build_object(
-                        'ord', k.ord, 'name', 'dropped_' || k.ord, 'type', 'text', 'null', true, 'class', NULL, 'group', NULL,
+                        'ord', k.ord, 'name', 'dropped_' || k.ord, 'type', 'text', 'null', true,
+                            'class', NULL, 'group', NULL,
                         'api', 'hidden', 'allowed', NULL, 'ref', NULL)
                     END ORDER BY k.ord)
                     FROM everward.sync_column k WHERE k.tbl = s.tbl), '[]'),
@@ -26,10 +29,13 @@ AS $$
             FROM everward.sync_table s WHERE s.enabled), '[]'))
 $$;
 
--- The digest of a half-open range of ids: XOR of the first 8 bytes of each image's SHA-256. Reads as the caller, in its tenant.
-CREATE FUNCTION everward.digest(tbl int, from_id uuid, to_id uuid) RETURNS TABLE (rows bigint, digest text)
+-- The digest of a half-open range of ids: XOR of the first 8 bytes of each image's SHA-256. Reads
+-- as the caller, in its tenant.
+CREATE FUNCTION everward.digest(tbl int, from_id uuid, to_id uuid) RETURNS TABLE (rows bigint,
+    digest text)
 LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, MDY' SET timezone = 'UTC' SET bytea_output = hex SET extra_float_digits = 1
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, MDY' SET timezone = 'UTC'
+    SET bytea_output = hex SET extra_float_digits = 1
 AS $$
 DECLARE
     s everward.sync_table%ROWTYPE;
@@ -40,7 +46,8 @@ BEGIN
     END IF;
     RETURN QUERY EXECUTE format($f$
         SELECT count(*), lpad(to_hex(coalesce(
-            bit_xor(('x' || left(encode(sha256(convert_to(%2$s, 'UTF8')), 'hex'), 16))::bit(64)::bigint), 0)), 16, '0')
+            bit_xor(('x' || left(encode(sha256(convert_to(%2$s, 'UTF8')), 'hex'),
+                16))::bit(64)::bigint), 0)), 16, '0')
         FROM %3$I.%4$I r WHERE true%5$s%6$s$f$,
         s.key_column, everward.image_sql(s.tbl, 'r'), s.schema_name, s.table_name,
         CASE WHEN from_id IS NOT NULL THEN format(' AND r.%I >= $1', s.key_column) ELSE '' END,
@@ -49,7 +56,8 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION everward.catalog(), everward.digest(int, uuid, uuid), everward.image_sql(int, text, int)
+GRANT EXECUTE ON FUNCTION everward.catalog(), everward.digest(int, uuid, uuid),
+    everward.image_sql(int, text, int)
     TO everward_gateway;
 
 RESET ROLE;

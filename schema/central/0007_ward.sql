@@ -1,13 +1,16 @@
 -- 0007_ward.sql - the reference hospital tables. Codes are FHIR R4's.
 --
--- What every row has, and what every clinical row has, stands once, in two temporary tables that the others are made like.
--- A foreign key on a fact is a reason to refuse it, and costs 8 µs a row: there are those that keep a row from floating free
--- of its patient, and few others. Where one is left out, the option "ref" says in the catalog what the column names. The two
--- tables that a ward fills all day, observation and medication_administration, have "must_exist" for their patient instead.
+-- What every row has, and what every clinical row has, stands once, in two temporary tables that
+-- the others are made like. A foreign key on a fact is a reason to refuse it, and costs 8 µs a row:
+-- there are those that keep a row from floating free of its patient, and few others. Where one is
+-- left out, the option "ref" says in the catalog what the column names. The two tables that a ward
+-- fills all day, observation and medication_administration, have "must_exist" for their patient
+-- instead.
 
 SET LOCAL ROLE everward_owner;
 
--- Temporary tables cannot be made by a role without TEMP on the database; these two are ordinary and dropped below.
+-- Temporary tables cannot be made by a role without TEMP on the database; these two are ordinary
+-- and dropped below.
 CREATE TABLE ward.common (
     id        uuid NOT NULL,
     tenant_id uuid NOT NULL,
@@ -128,7 +131,8 @@ CREATE TABLE ward.role_permission (
 CREATE TABLE ward.encounter (
     LIKE ward.common INCLUDING DEFAULTS,
     patient_id   uuid NOT NULL,
-    status       text CHECK (status IN ('planned', 'arrived', 'triaged', 'in-progress', 'onleave', 'finished', 'cancelled',
+    status       text CHECK (status IN ('planned', 'arrived', 'triaged', 'in-progress', 'onleave',
+        'finished', 'cancelled',
                                         'entered-in-error', 'unknown')),
     class_code   text,
     type_code    text,
@@ -294,7 +298,8 @@ CREATE TABLE ward.medication_administration (
     slot_id       uuid,
     patient_id    uuid NOT NULL,
     encounter_id  uuid,
-    status        text CHECK (status IN ('completed', 'not-done', 'in-progress', 'on-hold', 'stopped', 'entered-in-error', 'unknown')),
+    status        text CHECK (status IN ('completed', 'not-done', 'in-progress', 'on-hold',
+        'stopped', 'entered-in-error', 'unknown')),
     code_system   text,
     code          text,
     display       text,
@@ -452,7 +457,8 @@ CREATE INDEX ON ward.audit_event (tenant_id, patient_id);
 
 DROP TABLE ward.common, ward.clinical;
 
-SELECT everward.isolate(c.oid) FROM pg_class c WHERE c.relnamespace = 'ward'::regnamespace AND c.relkind = 'r' ORDER BY c.relname;
+SELECT everward.isolate(c.oid) FROM pg_class c WHERE c.relnamespace = 'ward'::regnamespace
+    AND c.relkind = 'r' ORDER BY c.relname;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ward TO everward_app;
 
@@ -461,42 +467,67 @@ GRANT SELECT ON ward.patient TO everward_definer; -- for must_exist
 RESET ROLE;
 
 SELECT everward.enable_sync('ward.role_permission', 'central', '{"order": 1}');
-SELECT everward.enable_sync('ward.staff', 'central', '{"order": 2, "columns": {"verifier": {"api": "hidden"}, "badge": {"api": "hidden"}},
+SELECT everward.enable_sync('ward.staff', 'central',
+    '{"order": 2, "columns": {"verifier": {"api": "hidden"}, "badge": {"api": "hidden"}},
     "indexes": [["username"]]}');
-SELECT everward.enable_sync('ward.staff_role', 'central', '{"order": 3, "columns": {"location_id": {"ref": "location"}}, "indexes": [["staff_id"]]}');
+SELECT everward.enable_sync('ward.staff_role', 'central',
+    '{"order": 3, "columns": {"location_id": {"ref": "location"}}, "indexes": [["staff_id"]]}');
 SELECT everward.enable_sync('ward.location', 'central', '{"order": 5, "indexes": [["parent_id"]]}');
 SELECT everward.enable_sync('ward.patient', 'field', '{"order": 10,
-    "groups": {"identity": {"columns": ["family_name", "given_names", "birth_date", "sex", "deceased", "deceased_at"], "class": "review"}},
+    "groups": {"identity": {"columns": ["family_name", "given_names", "birth_date", "sex",
+        "deceased", "deceased_at"], "class": "review"}},
     "indexes": [["family_name", "given_names"]]}');
-SELECT everward.enable_sync('ward.patient_identifier', 'fact', '{"order": 11, "indexes": [["patient_id"], ["value"]]}');
-SELECT everward.enable_sync('ward.patient_link', 'link', '{"order": 12, "indexes": [["patient_id"], ["other_patient_id"]]}');
-SELECT everward.enable_sync('ward.encounter', 'field', '{"order": 15, "columns": {"status": {"class": "state"}, "code_status": {"class": "review"},
-    "location_id": {"ref": "location"}, "attending_id": {"ref": "staff"}}, "indexes": [["patient_id"], ["location_id"]]}');
-SELECT everward.enable_sync('ward.bed_stay', 'claim', '{"order": 16, "columns": {"location_id": {"ref": "location"}},
+SELECT everward.enable_sync('ward.patient_identifier', 'fact',
+    '{"order": 11, "indexes": [["patient_id"], ["value"]]}');
+SELECT everward.enable_sync('ward.patient_link', 'link',
+    '{"order": 12, "indexes": [["patient_id"], ["other_patient_id"]]}');
+SELECT everward.enable_sync('ward.encounter', 'field',
+    '{"order": 15, "columns": {"status": {"class": "state"}, "code_status": {"class": "review"},
+    "location_id": {"ref": "location"}, "attending_id": {"ref": "staff"}},
+        "indexes": [["patient_id"], ["location_id"]]}');
+SELECT everward.enable_sync('ward.bed_stay', 'claim',
+    '{"order": 16, "columns": {"location_id": {"ref": "location"}},
     "indexes": [["patient_id"], ["location_id"]]}');
 SELECT everward.enable_sync('ward.allergy', 'union', '{"order": 20, "indexes": [["patient_id"]]}');
-SELECT everward.enable_sync('ward.condition', 'field', '{"order": 21, "columns": {"clinical_status": {"class": "review"},
+SELECT everward.enable_sync('ward.condition', 'field',
+    '{"order": 21, "columns": {"clinical_status": {"class": "review"},
     "verification_status": {"class": "review"}}, "indexes": [["patient_id"]]}');
-SELECT everward.enable_sync('ward.medication_order', 'review', '{"order": 22, "columns": {"requester_id": {"ref": "staff"}},
-    "groups": {"dose": {"columns": ["dose_quantity", "dose_unit", "route"], "class": "review"}}, "indexes": [["patient_id"]]}');
-SELECT everward.enable_sync('ward.order_event', 'fact', '{"order": 23, "indexes": [["order_id"], ["patient_id"]]}');
-SELECT everward.enable_sync('ward.dose_slot', 'fact', '{"order": 24, "indexes": [["order_id"], ["patient_id", "due_at"]]}');
-SELECT everward.enable_sync('ward.medication_administration', 'fact', '{"order": 25, "columns": {"patient_id": {"ref": "patient", "must_exist": true}, "order_id": {"ref": "medication_order"},
-    "slot_id": {"ref": "dose_slot"}, "encounter_id": {"ref": "encounter"}, "witness_id": {"ref": "staff"},
-    "corrects_id": {"ref": "medication_administration"}}, "indexes": [["patient_id", "effective_at"], ["slot_id"], ["order_id"]]}');
-SELECT everward.enable_sync('ward.note', 'review', '{"order": 30, "columns": {"addendum_to_id": {"ref": "note"}}, "indexes": [["patient_id"]]}');
-SELECT everward.enable_sync('ward.task', 'field', '{"order": 31, "deletable": true, "columns": {"status": {"class": "state"},
-    "owner_id": {"ref": "staff"}, "location_id": {"ref": "location"}}, "indexes": [["patient_id"], ["due_at"]]}');
-SELECT everward.enable_sync('ward.appointment', 'claim', '{"order": 32, "deletable": true, "columns": {"location_id": {"ref": "location"},
+SELECT everward.enable_sync('ward.medication_order', 'review',
+    '{"order": 22, "columns": {"requester_id": {"ref": "staff"}},
+    "groups": {"dose": {"columns": ["dose_quantity", "dose_unit", "route"], "class": "review"}},
+        "indexes": [["patient_id"]]}');
+SELECT everward.enable_sync('ward.order_event', 'fact',
+    '{"order": 23, "indexes": [["order_id"], ["patient_id"]]}');
+SELECT everward.enable_sync('ward.dose_slot', 'fact',
+    '{"order": 24, "indexes": [["order_id"], ["patient_id", "due_at"]]}');
+SELECT everward.enable_sync('ward.medication_administration', 'fact',
+    '{"order": 25, "columns": {"patient_id": {"ref": "patient", "must_exist": true}, "order_id": {"ref": "medication_order"},
+    "slot_id": {"ref": "dose_slot"}, "encounter_id": {"ref": "encounter"},
+        "witness_id": {"ref": "staff"},
+    "corrects_id": {"ref": "medication_administration"}}, "indexes": [["patient_id",
+        "effective_at"], ["slot_id"], ["order_id"]]}');
+SELECT everward.enable_sync('ward.note', 'review',
+    '{"order": 30, "columns": {"addendum_to_id": {"ref": "note"}}, "indexes": [["patient_id"]]}');
+SELECT everward.enable_sync('ward.task', 'field',
+    '{"order": 31, "deletable": true, "columns": {"status": {"class": "state"},
+    "owner_id": {"ref": "staff"}, "location_id": {"ref": "location"}}, "indexes": [["patient_id"],
+        ["due_at"]]}');
+SELECT everward.enable_sync('ward.appointment', 'claim',
+    '{"order": 32, "deletable": true, "columns": {"location_id": {"ref": "location"},
     "practitioner_id": {"ref": "staff"}}, "indexes": [["patient_id"], ["start_at"]]}');
-SELECT everward.enable_sync('ward.lab_order', 'field', '{"order": 33, "columns": {"status": {"class": "state"}, "requester_id": {"ref": "staff"}},
+SELECT everward.enable_sync('ward.lab_order', 'field',
+    '{"order": 33, "columns": {"status": {"class": "state"}, "requester_id": {"ref": "staff"}},
     "indexes": [["patient_id"]]}');
-SELECT everward.enable_sync('ward.specimen', 'fact', '{"order": 34, "columns": {"lab_order_id": {"ref": "lab_order"},
+SELECT everward.enable_sync('ward.specimen', 'fact',
+    '{"order": 34, "columns": {"lab_order_id": {"ref": "lab_order"},
     "collected_by": {"ref": "staff"}}, "indexes": [["patient_id"], ["lab_order_id"]]}');
-SELECT everward.enable_sync('ward.lab_result', 'central', '{"order": 35, "columns": {"lab_order_id": {"ref": "lab_order"}},
+SELECT everward.enable_sync('ward.lab_result', 'central',
+    '{"order": 35, "columns": {"lab_order_id": {"ref": "lab_order"}},
     "indexes": [["patient_id"], ["lab_order_id"]]}');
-SELECT everward.enable_sync('ward.result_ack', 'fact', '{"order": 36, "columns": {"lab_result_id": {"ref": "lab_result"}},
+SELECT everward.enable_sync('ward.result_ack', 'fact',
+    '{"order": 36, "columns": {"lab_result_id": {"ref": "lab_result"}},
     "indexes": [["patient_id"], ["lab_result_id"]]}');
-SELECT everward.enable_sync('ward.observation', 'fact', '{"order": 40, "columns": {"patient_id": {"ref": "patient", "must_exist": true}, "encounter_id": {"ref": "encounter"},
+SELECT everward.enable_sync('ward.observation', 'fact',
+    '{"order": 40, "columns": {"patient_id": {"ref": "patient", "must_exist": true}, "encounter_id": {"ref": "encounter"},
     "corrects_id": {"ref": "observation"}}, "indexes": [["patient_id", "effective_at"]]}');
 SELECT everward.enable_sync('ward.audit_event', 'fact', '{"order": 90, "push_only": true}');

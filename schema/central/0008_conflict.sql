@@ -1,6 +1,7 @@
 -- 0008_conflict.sql - conflicts are data, and sync like everything else.
 --
--- A conflict names its row by table and id, without a foreign key: it outlives whatever happens to that row.
+-- A conflict names its row by table and id, without a foreign key: it outlives whatever happens to
+-- that row.
 
 SET LOCAL ROLE everward_owner;
 
@@ -58,13 +59,17 @@ CREATE TABLE everward.conflict_resolution (
 );
 CREATE INDEX ON everward.conflict_resolution (tenant_id, conflict_id);
 
-SELECT everward.isolate(r) FROM unnest(ARRAY['everward.conflict', 'everward.conflict_resolution']::regclass[]) r;
+SELECT everward.isolate(r) FROM unnest(ARRAY['everward.conflict',
+    'everward.conflict_resolution']::regclass[]) r;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON everward.conflict, everward.conflict_resolution TO everward_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON everward.conflict, everward.conflict_resolution
+    TO everward_app;
 
 RESET ROLE;
 
-SELECT everward.enable_sync('everward.conflict', 'central', '{"order": 50, "columns": {"patient_id": {"ref": "patient"}},
+SELECT everward.enable_sync('everward.conflict', 'central',
+    '{"order": 50, "columns": {"patient_id": {"ref": "patient"}},
     "indexes": [["row_id"], ["state"]]}');
-SELECT everward.enable_sync('everward.conflict_resolution', 'fact', '{"order": 51, "columns": {"conflict_id": {"ref": "conflict"}},
+SELECT everward.enable_sync('everward.conflict_resolution', 'fact',
+    '{"order": 51, "columns": {"conflict_id": {"ref": "conflict"}},
     "indexes": [["conflict_id"]]}');
