@@ -44,6 +44,7 @@ void net_http_conn_enter(struct net_http_conn *c, enum net_http_conn_state state
 
 void net_http_conn_cut(struct net_http_conn *c)
 {
+    c->cut = true; /* the library may have read the next request already */
     (void)shutdown(c->fd, SHUT_RDWR);
 }
 

@@ -29,8 +29,9 @@ enum {
     NET_HTTP_BODY_OVERRUN_BYTES =
         64 * 1024, /* of a chunked body read past its limit to answer 413 */
     NET_HTTP_SWEEP_MS = 1000,
-    NET_HTTP_PUMP_STREAMS = 256, /* streams woken per turn of the loop */
-    NET_HTTP_PROBE_STREAMS = 1024,
+    NET_HTTP_PUMP_STREAMS = 256,   /* streams woken per turn of the loop */
+    NET_HTTP_PROBE_STREAMS = 4096, /* per sweep */
+    NET_HTTP_PROBE_MS = 5 * 1000,  /* how soon a stream's client that left is found */
     NET_HTTP_REQUEST_ID_CHARS = 24
 };
 
@@ -47,6 +48,7 @@ struct net_http_conn {
     struct net_http_exchange *x; /* the request under way */
     enum net_http_conn_state state;
     int fd;
+    bool cut;          /* nothing more is read from it */
     uint64_t since_ms; /* of this state */
     uint64_t bytes;    /* C_BODY: received; C_REPLYING: to be sent */
     char peer[INET6_ADDRSTRLEN];
@@ -90,8 +92,8 @@ struct net_http_stream {
     struct net_http_stream *ready_prev, *ready_next; /* those to be woken */
     struct net_http_exchange *x;
     struct base_buf queue;
-    size_t sent; /* of the queue */
-    uint64_t probed_ms;
+    size_t sent;                  /* of the queue */
+    uint64_t probed_ms, spoke_ms; /* looked whether the client is there; last sent something */
     bool suspended, in_ready, ending, dropped, user_closed;
     net_http_stream_closed_cb closed;
     void *user;

@@ -203,6 +203,8 @@ static enum MHD_Result refuse_now(struct net_http_exchange *x)
 
 static enum MHD_Result begin(struct net_http_exchange *x, const char *method, const char *version)
 {
+    if (x->conn->cut)
+        return MHD_NO;
     struct reading r = {.x = x, .raw_end = version + strlen(version)};
     const union MHD_ConnectionInfo *size =
         MHD_get_connection_info(x->library, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
@@ -305,6 +307,9 @@ void net_http_on_completed(void *cls, struct MHD_Connection *connection, void **
     if (x == NULL)
         return;
     struct net_http_conn *conn = x->conn;
+    /* The library has refused it by itself, and would take what follows for the next request. */
+    if (x->phase == X_HEADER)
+        net_http_conn_cut(conn);
     bool handled = x->phase == X_HANDLING || x->phase == X_REPLIED;
     if (handled)
         x->server->handling--;

@@ -129,7 +129,7 @@ struct net_http_stream *net_http_stream_open(struct net_http_exchange *x, void *
     st->x = x;
     st->user = user;
     st->closed = closed;
-    st->probed_ms = uv_now(s->loop);
+    st->probed_ms = st->spoke_ms = uv_now(s->loop);
     uint32_t jitter;
     seal_random(&jitter, sizeof jitter);
     base_buf_printf(&st->queue, "retry: %u\n\n", RETRY_MS + jitter % RETRY_JITTER_MS);
@@ -179,6 +179,7 @@ void net_http_stream_send(struct net_http_stream *st, const char *id, const char
         b->len -= st->sent;
         st->sent = 0;
     }
+    st->spoke_ms = uv_now(st->x->server->loop);
     if (id != NULL)
         base_buf_printf(b, "id: %.*s\n", (int)strcspn(id, "\r\n"), id);
     if (event != NULL)
@@ -221,14 +222,16 @@ void net_http_streams_probe(struct net_http_server *s, uint64_t now_ms)
 {
     for (int n = 0; n < NET_HTTP_PROBE_STREAMS && s->streams_head != NULL; n++) {
         struct net_http_stream *st = s->streams_head;
-        if (now_ms - st->probed_ms < NET_HTTP_STREAM_HEARTBEAT_MS)
+        if (now_ms - st->probed_ms < NET_HTTP_PROBE_MS)
             return;
         st->probed_ms = now_ms;
         list_remove(s, st);
         list_add(s, st);
         if (has_left(st)) {
             drop(st);
-        } else if (st->queue.len == 0 && !st->ending && !st->dropped) {
+        } else if (now_ms - st->spoke_ms >= NET_HTTP_STREAM_HEARTBEAT_MS && st->queue.len == 0 &&
+                   !st->ending && !st->dropped) {
+            st->spoke_ms = now_ms;
             base_buf_str(&st->queue, ": \n\n");
             ready_add(s, st);
         }
