@@ -1,0 +1,26 @@
+/*
+ * tests/unit/node/api/no_engine.c - what the API links to where a test runs it without an engine
+ * (node_api_start with NULL): nothing of this is ever called but the names of states.
+ */
+#include "node/engine/engine.h"
+
+const char *node_state_name(enum node_state s)
+{
+    static const char *const names[] = {"current", "syncing", "offline", "attention"};
+    return names[s];
+}
+
+void node_engine_status(const struct node_engine *e, struct node_engine_status *out)
+{
+    BASE_ASSERT(!"there is an engine");
+}
+
+void node_engine_kick(struct node_engine *e)
+{
+    BASE_ASSERT(!"there is an engine");
+}
+
+void node_engine_on_status(struct node_engine *e, void (*cb)(void *user), void *user)
+{
+    BASE_ASSERT(!"there is an engine");
+}
