@@ -149,6 +149,15 @@ class HttpHostile(unittest.TestCase):
             self.assertIn(b"X-Request-Id: " + problem["request_id"].encode(), head)
             self.assertIn(b"application/problem+json", head)
 
+    def refused_by_the_library(self, text, status):
+        """libmicrohttpd 0.9.75 writes the header of some of its own refusals twice; what counts is that it ends there."""
+        with self.server.connect() as s:
+            s.sendall(text)
+            reply = read_all(s)
+        self.assertTrue(reply.startswith(b"HTTP/1.1 %d " % status), reply[:300])
+        self.assertEqual(reply.count(b"HTTP/1.1 "), reply.count(b"HTTP/1.1 %d " % status))
+        self.assertNotIn(b"hello", reply)
+
     # Framing
 
     def test_a_length_together_with_chunks_is_refused(self):
@@ -159,12 +168,13 @@ class HttpHostile(unittest.TestCase):
     def test_two_lengths_are_refused(self):
         self.refused(get("/echo", "Content-Length: 5\r\nContent-Length: 6\r\n", "POST") + b"hello", 400, "bad_header")
         self.refused(get("/echo", "Content-Length: 5\r\nContent-Length: 5\r\n", "POST") + b"hello", 400, "bad_header")
-        self.refused(get("/echo", "Content-Length: 5, 5\r\n", "POST") + b"hello", 400)
+        self.refused_by_the_library(get("/echo", "Content-Length: 5, 5\r\n", "POST") + b"hello" + get("/hello"), 400)
 
     def test_a_length_that_is_no_number_is_refused(self):
         for length in ("-1", "+5", "0x5", "5 5", "five", ""):
-            self.refused(get("/echo", f"Content-Length: {length}\r\n", "POST") + b"hello" + get("/hello"), 400)
-        self.refused(get("/echo", f"Content-Length: {2 ** 65}\r\n", "POST"), 413)
+            text = get("/echo", f"Content-Length: {length}\r\n", "POST") + b"hello" + get("/hello")
+            self.refused_by_the_library(text, 400)
+        self.refused_by_the_library(get("/echo", f"Content-Length: {2 ** 65}\r\n", "POST"), 413)
 
     def test_an_unknown_transfer_encoding_is_refused(self):
         for te in ("gzip", "chunked, chunked", "xchunked", "identity"):
