@@ -144,7 +144,7 @@ static int lay_changes(struct node_db *db, struct node_table *t, const struct ba
     if (rc == 0)
         rc = stmt_get(db, &st,
                       "SELECT seq, line FROM _change WHERE row_id = ? AND tbl = ? "
-                      "AND (seq > ? OR held = 1) ORDER BY seq",
+                      "AND (seq > ? OR held = 1) AND closed IS NULL ORDER BY seq",
                       err);
     if (rc != 0)
         return rc;

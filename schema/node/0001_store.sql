@@ -26,7 +26,7 @@ CREATE TABLE _catalog (
 );
 
 -- What was written here, in order and without a gap. line is the canonical form that is hashed, signed and sent.
--- A change lies over the centre's image while seq > _done, or while it is held: then only a person's retry or drop ends it.
+-- A change lies over the centre's image while seq > _done, or while it is held; a person's retry or drop (closed) ends either.
 -- outcome is NULL without a receipt, and stays NULL for the common outcome "applied", so that a receipt for 5,000 changes
 -- does not rewrite 5,000 rows.
 CREATE TABLE _change (
