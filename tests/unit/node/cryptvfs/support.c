@@ -8,15 +8,26 @@ const uint8_t test_key[32] = {7, 1, 2, 3, 4, 5, 6, 7, 8, 9};
 static const uint8_t other_key[32] = {9, 9, 9};
 char test_dir[128];
 
-int support_set_up(void **state)
+static int set_up_in(const char *parent)
 {
-    (void)state;
     struct base_err err;
-    snprintf(test_dir, sizeof test_dir, "/tmp/test_cryptvfs_XXXXXX");
+    snprintf(test_dir, sizeof test_dir, "%s/test_cryptvfs_XXXXXX", parent);
     if (!mkdtemp(test_dir))
         return -1;
     return node_cryptvfs_register(VFS, test_key, &err) |
            node_cryptvfs_register(OTHER_VFS, other_key, &err);
+}
+
+int support_set_up(void **state)
+{
+    (void)state;
+    return set_up_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+}
+
+int support_set_up_on_disk(void **state)
+{
+    (void)state;
+    return set_up_in("/tmp");
 }
 
 int support_tear_down(void **state)

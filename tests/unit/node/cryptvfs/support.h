@@ -33,7 +33,9 @@ struct bytes {
 extern const uint8_t test_key[32];
 extern char test_dir[128];
 
-int support_set_up(void **state); /* scratch folder, both VFS */
+int support_set_up(
+    void **state); /* both VFS, scratch folder in memory: files are rewritten often */
+int support_set_up_on_disk(void **state); /* the same for files too large for memory */
 int support_tear_down(void **state);
 
 /* A path in the scratch folder; the last eight results stay valid. */
