@@ -18,7 +18,8 @@ struct node_engine;
 struct node_engine_config {
     const char *gateway_url; /* "https://host:port" */
     const char *gateway_ca_path; /* PEM, pinned at setup */
-    const uint8_t *ticket;   /* 32 bytes */
+    const uint8_t *ticket;       /* 32 bytes */
+    const char *audience;        /* of the node's tokens */
     struct node_keys *keys;
     const char *state_dir;
     int64_t verify_every_s;  /* 0: on demand only */

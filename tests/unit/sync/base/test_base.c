@@ -84,6 +84,14 @@ static void times_are_written_in_utc(void **state)
     assert_string_equal(text, "1969-12-31T23:59:59.999Z");
     base_time_format(1763876880123, text);
     assert_string_equal(text, "2025-11-23T05:48:00.123Z");
+    int64_t back = 0;
+    assert_true(base_time_parse(text, &back));
+    assert_int_equal(back, 1763876880123);
+    assert_true(base_time_parse("1970-01-01T00:00:01Z", &back));
+    assert_int_equal(back, 1000);
+    assert_false(base_time_parse("1970-01-01T00:00:01", &back));
+    assert_false(base_time_parse("1970-01-01T00:00:01.5Z", &back));
+    assert_false(base_time_parse("", &back));
 }
 
 int main(void)

@@ -1,0 +1,476 @@
+#include "node/engine/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sync/base/clock.h"
+#include "sync/base/log.h"
+#include "sync/net/json.h"
+#include "sync/seal/seal.h"
+
+static const char *const state_names[] = {"current", "syncing", "offline", "attention"};
+
+const char *node_state_name(enum node_state s)
+{
+    return state_names[s];
+}
+
+uint32_t engine_random(void)
+{
+    uint32_t r;
+    seal_random(&r, sizeof r);
+    return r;
+}
+
+/* ---- tokens and answers -------------------------------------------------------------------- */
+
+static int sign(void *user, const void *msg, size_t len, uint8_t sig[64])
+{
+    node_keys_sign(user, msg, len, sig);
+    return 0;
+}
+
+/* Times by the centre's clock as far as we know it: a node whose own clock is wrong still gets in. */
+int engine_token(struct node_engine *e, char out[NET_TOKEN_BYTES_MAX], struct base_err *err)
+{
+    int64_t now_ms = base_clock_wall_ms() + (e->status.clock_offset_known ? e->status.clock_offset_ms : 0);
+    struct net_token t = {.tenant_id = e->identity.tenant_id,
+                          .node_id = e->identity.node_id,
+                          .issued_s = now_ms / 1000,
+                          .expires_s = now_ms / 1000 + NET_TOKEN_LIFE_S};
+    struct base_buf b;
+    memcpy(t.ticket, e->ticket, sizeof t.ticket);
+    (void)snprintf(t.audience, sizeof t.audience, "%s", e->audience);
+    base_buf_init(&b, NET_TOKEN_BYTES_MAX - 1);
+    int rc = net_token_make(&b, &t, sign, e->keys, err);
+    if (rc == 0)
+        memcpy(out, b.data, b.len + 1);
+    base_buf_release(&b);
+    seal_wipe(&t, sizeof t);
+    return rc;
+}
+
+static enum core_failure failure_of(const struct node_request *r)
+{
+    if (r->rc == BASE_EAUTH || r->status == 401 || r->status == 403)
+        return CORE_FAILED_REFUSED;
+    return r->status == 409 || r->status == 410 ? CORE_FAILED_REGREET : CORE_FAILED_PASSING;
+}
+
+static void problem_text(struct node_request *r, char *out, size_t bytes)
+{
+    cJSON *o = NULL;
+    const char *code = "";
+    const char *detail = "";
+    if (r->reply.data != NULL && net_json_parse(&o, r->reply.data, r->reply.len, NULL) == 0) {
+        (void)net_json_str(o, "code", 64, &code, NULL);
+        (void)net_json_str(o, "detail", 512, &detail, NULL);
+    }
+    (void)snprintf(out, bytes, "the gateway answered %ld %s: %s", r->status, code, detail);
+    cJSON_Delete(o);
+}
+
+static void take_date(struct node_engine *e, const struct node_request *r)
+{
+    /* to the second only: good enough to get in, hello then measures */
+    if (r->date_s > 0 && !e->status.clock_offset_known) {
+        e->status.clock_offset_ms = r->date_s * 1000 - base_clock_wall_ms();
+        e->status.clock_offset_known = true;
+    }
+}
+
+bool engine_reply_failed(struct node_engine *e, struct node_request *r, enum core_lane_name lane)
+{
+    char text[256];
+    bool knew_clock = e->status.clock_offset_known;
+    int64_t now = base_clock_monotonic_ms();
+    if (r->rc == 0)
+        take_date(e, r);
+    if (r->rc == 0 && (r->status == 200 || r->status == 304)) {
+        base_time_format(base_clock_wall_ms(), e->status.last_contact_at);
+        return false;
+    }
+    enum core_failure why = failure_of(r);
+    if (r->status == 401 && !knew_clock)
+        why = CORE_FAILED_PASSING; /* perhaps our clock: now it is known, try once more */
+    if (r->rc != 0)
+        (void)snprintf(text, sizeof text, "%.200s", r->err.text);
+    else
+        problem_text(r, text, sizeof text);
+    if (r->rc != BASE_ECANCELED)
+        base_log(BASE_LOG_INFO, "sync_failed", "%s lane: %s", lane == CORE_LANE_PULL ? "pull" : "push", text);
+    (void)snprintf(e->trouble, sizeof e->trouble, "%s", text);
+    if (why == CORE_FAILED_REFUSED)
+        (void)snprintf(e->fence, sizeof e->fence, "the centre refuses this node: %.150s. Nothing here is deleted; ask the operator of the gateway.", text);
+    core_session_on_failed(&e->session, lane, why, now, r->retry_after_s * 1000, engine_random());
+    base_buf_release(&r->reply);
+    return true;
+}
+
+void engine_failed(struct node_engine *e, enum core_lane_name lane, int rc, const char *text)
+{
+    enum core_failure why = rc == BASE_ESTALE    ? CORE_FAILED_STALE
+                            : rc == BASE_EPROTO  ? CORE_FAILED_REGREET
+                            : rc == BASE_EDENIED ? CORE_FAILED_REFUSED
+                                                 : CORE_FAILED_PASSING;
+    base_log(BASE_LOG_WARN, "sync_failed", "%s lane: %s", lane == CORE_LANE_PULL ? "pull" : "push", text);
+    (void)snprintf(e->trouble, sizeof e->trouble, "%.250s", text);
+    if (why == CORE_FAILED_REFUSED)
+        (void)snprintf(e->fence, sizeof e->fence, "%.250s", text);
+    core_session_on_failed(&e->session, lane, why, base_clock_monotonic_ms(), 0, engine_random());
+}
+
+void engine_fenced(struct node_engine *e, enum core_lane_name lane, const char *why)
+{
+    engine_failed(e, lane, BASE_EDENIED, why);
+}
+
+/* ---- status -------------------------------------------------------------------------------- */
+
+struct refresh {
+    struct node_job job;
+    struct node_engine *e;
+    struct node_sync_state state;
+};
+
+static int refresh_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    struct refresh *r = (struct refresh *)job;
+    return node_sync_state_get(db, &r->state, err);
+}
+
+static enum node_state state_of(const struct node_engine *e)
+{
+    const struct node_sync_state *s = &e->status.sync;
+    if (e->fence[0] != '\0' || s->quarantined > 0)
+        return NODE_ATTENTION;
+    if (!e->session.link_open || !e->session.greeted)
+        return NODE_OFFLINE;
+    return s->filled && s->pending == 0 && s->cursor >= e->status.head && e->session.phase == CORE_FOLLOWING ? NODE_CURRENT : NODE_SYNCING;
+}
+
+static void write_reason(struct node_engine *e)
+{
+    char *out = e->status.reason;
+    size_t bytes = sizeof e->status.reason;
+    out[0] = '\0';
+    if (e->fence[0] != '\0')
+        (void)snprintf(out, bytes, "%s", e->fence);
+    else if (e->status.state == NODE_ATTENTION)
+        (void)snprintf(out, bytes, "%lld changes are quarantined; see `everward quarantine list`", (long long)e->status.sync.quarantined);
+    else if (!e->session.link_open)
+        (void)snprintf(out, bytes, "the line was closed by hand; `everward link up` opens it");
+    else if (e->status.state == NODE_OFFLINE)
+        (void)snprintf(out, bytes, "%s", e->trouble[0] != '\0' ? e->trouble : "the centre has not been reached yet");
+}
+
+static enum core_clock clock_of(const struct node_engine *e)
+{
+    int64_t offset = e->status.clock_offset_ms;
+    if (!e->status.clock_offset_known || e->clock_measured_ms == 0 ||
+        base_clock_monotonic_ms() - e->clock_measured_ms > ENGINE_CLOCK_FRESH_MS)
+        return CORE_CLOCK_UNSURE;
+    return offset > ENGINE_CLOCK_OK_MS || offset < -ENGINE_CLOCK_OK_MS ? CORE_CLOCK_WRONG : CORE_CLOCK_OK;
+}
+
+static void update_status(struct node_engine *e)
+{
+    enum node_state before = e->status.state;
+    e->status.link_open = e->session.link_open;
+    e->status.online = e->session.link_open && e->session.greeted;
+    e->status.state = state_of(e);
+    e->status.clock = clock_of(e);
+    write_reason(e);
+    if (before != e->status.state || e->status.since[0] == '\0') {
+        base_time_format(base_clock_wall_ms(), e->status.since);
+        base_log(BASE_LOG_INFO, "state", "%s", node_state_name(e->status.state));
+    }
+    for (int i = 0; i < e->on_status_count; i++)
+        e->on_status[i](e->on_status_user[i]);
+}
+
+static void refresh_done(struct node_job *job)
+{
+    struct refresh *r = (struct refresh *)job;
+    struct node_engine *e = r->e;
+    if (job->rc == 0)
+        e->status.sync = r->state;
+    free(r);
+    e->refreshing = false;
+    update_status(e);
+    if (e->refresh_again && !e->stopping) {
+        e->refresh_again = false;
+        engine_refresh(e);
+    }
+    engine_done(e);
+}
+
+void engine_refresh(struct node_engine *e)
+{
+    if (e->refreshing || e->stopping) {
+        e->refresh_again = true;
+        return;
+    }
+    struct refresh *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return;
+    r->job = (struct node_job){.run = refresh_run, .done = refresh_done};
+    r->e = e;
+    e->refreshing = true;
+    e->under_way++;
+    node_store_read(e->store, &r->job);
+}
+
+/* ---- deciding ------------------------------------------------------------------------------ */
+
+static void start(struct node_engine *e, enum core_do what)
+{
+    e->under_way++;
+    switch (what) {
+    case CORE_DO_HELLO:
+        engine_hello(e);
+        break;
+    case CORE_DO_CATALOG:
+        engine_catalog(e);
+        break;
+    case CORE_DO_FILL:
+        engine_fill(e);
+        break;
+    case CORE_DO_FEED:
+        engine_feed(e);
+        break;
+    case CORE_DO_PUSH:
+        engine_push(e);
+        break;
+    case CORE_DO_WAIT:
+        break;
+    }
+}
+
+static void on_tick(uv_timer_t *timer);
+
+void engine_decide(struct node_engine *e)
+{
+    int64_t until = -1;
+    enum core_do what;
+    if (e->stopping)
+        return;
+    while ((what = core_session_next(&e->session, base_clock_monotonic_ms(), &until)) != CORE_DO_WAIT)
+        start(e, what);
+    int64_t wait = until < 0 ? ENGINE_TICK_MS : until - base_clock_monotonic_ms();
+    if (wait < 1)
+        wait = 1;
+    if (wait > ENGINE_TICK_MS)
+        wait = ENGINE_TICK_MS;
+    (void)uv_timer_start(&e->tick, on_tick, (uint64_t)wait, 0);
+}
+
+static void free_when_closed(uv_handle_t *handle)
+{
+    struct node_engine *e = handle->data;
+    void (*stopped)(void *) = e->stopped;
+    void *user = e->stopped_user;
+    seal_wipe(e->ticket, sizeof e->ticket);
+    for (int i = 0; i < 2; i++)
+        base_buf_release(&e->batch[i].body);
+    base_buf_release(&e->pull_body);
+    base_buf_release(&e->pull_plain);
+    free(e);
+    stopped(user);
+}
+
+static void transport_closed(void *user)
+{
+    struct node_engine *e = user;
+    uv_close((uv_handle_t *)&e->tick, free_when_closed);
+}
+
+/* One thing less under way; the next is decided. After the last one of a stop, the rest is closed. */
+void engine_done(struct node_engine *e)
+{
+    e->under_way--;
+    if (!e->stopping)
+        engine_decide(e);
+    else if (e->under_way == 0)
+        node_transport_close(e->transport, transport_closed, e);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct node_engine *e = timer->data;
+    int64_t now = base_clock_monotonic_ms();
+    if (core_session_stuck(&e->session, now)) {
+        base_log(BASE_LOG_ERROR, "stuck", "connected, changes wait, nothing taken for %d s: the session begins anew",
+                 CORE_SESSION_STUCK_MS / 1000);
+        node_transport_cancel_all(e->transport);
+        engine_push_reset(e);
+    }
+    if (e->verify_every_ms > 0 && now >= e->verify_at_ms && e->status.state == NODE_CURRENT) {
+        e->verify_at_ms = now + e->verify_every_ms;
+        (void)node_engine_verify(e, NULL, NULL, NULL);
+    }
+    engine_decide(e);
+}
+
+static void on_moved(void *user, const struct node_moved *moved, int count, int64_t event_seq_last)
+{
+    struct node_engine *e = user;
+    for (int i = 0; i < count; i++)
+        if (moved[i].local) {
+            core_session_on_local(&e->session, base_clock_monotonic_ms());
+            engine_refresh(e);
+            engine_decide(e);
+            return;
+        }
+}
+
+/* ---- lifecycle ----------------------------------------------------------------------------- */
+
+struct begin {
+    struct node_job job;
+    struct node_engine *e;
+    struct node_sync_state state;
+    bool link_closed;
+};
+
+static int begin_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    struct begin *b = (struct begin *)job;
+    struct base_buf value;
+    base_buf_init(&value, 64);
+    int rc = node_sync_state_get(db, &b->state, err);
+    if (rc == 0)
+        rc = node_meta_get(db, "link", &value, err);
+    b->link_closed = value.data != NULL && strcmp(value.data, "closed") == 0;
+    base_buf_release(&value);
+    return rc;
+}
+
+static void begin_done(struct node_job *job)
+{
+    struct begin *b = (struct begin *)job;
+    struct node_engine *e = b->e;
+    int64_t now = base_clock_monotonic_ms();
+    if (job->rc != 0)
+        base_log(BASE_LOG_ERROR, "engine", "the store's state cannot be read: %s", job->err.text);
+    e->status.sync = b->state;
+    e->pushed_seq = b->state.acked_seq;
+    core_session_init(&e->session, now, !b->link_closed, b->state.filled, b->state.catalog_version);
+    free(b);
+    update_status(e);
+    engine_done(e);
+}
+
+int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_store *store, const struct node_engine_config *config,
+                      struct base_err *err)
+{
+    struct node_engine *e = calloc(1, sizeof *e);
+    struct begin *b = calloc(1, sizeof *b);
+    if (e == NULL || b == NULL) {
+        free(e);
+        free(b);
+        return base_fail(err, BASE_ENOMEM, "out of memory for the engine");
+    }
+    int rc = node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path, err);
+    if (rc != 0) {
+        free(e);
+        free(b);
+        return rc;
+    }
+    e->loop = loop;
+    e->store = store;
+    e->keys = config->keys;
+    e->identity = *node_store_identity(store);
+    memcpy(e->ticket, config->ticket, sizeof e->ticket);
+    (void)snprintf(e->audience, sizeof e->audience, "%s", config->audience);
+    (void)snprintf(e->state_dir, sizeof e->state_dir, "%s", config->state_dir);
+    e->verify_every_ms = config->verify_every_s * 1000;
+    e->verify_at_ms = base_clock_monotonic_ms() + e->verify_every_ms;
+    e->status.head = -1;
+    e->status.clock = CORE_CLOCK_UNSURE;
+    base_buf_init(&e->pull_body, 64 * 1024);
+    base_buf_init(&e->pull_plain, ENGINE_PLAIN_BYTES_MAX);
+    for (int i = 0; i < 2; i++)
+        base_buf_init(&e->batch[i].body, ENGINE_PUSH_BYTES_MAX * 2);
+    (void)uv_timer_init(loop, &e->tick);
+    e->tick.data = e;
+    node_store_on_moved(store, on_moved, e);
+    b->job = (struct node_job){.run = begin_run, .done = begin_done};
+    b->e = e;
+    e->under_way = 1;
+    node_store_read(store, &b->job);
+    *out = e;
+    return 0;
+}
+
+void node_engine_stop(struct node_engine *e, void (*stopped)(void *user), void *user)
+{
+    e->stopping = true;
+    e->stopped = stopped;
+    e->stopped_user = user;
+    (void)uv_timer_stop(&e->tick);
+    engine_verify_cancel(e);
+    e->under_way++;
+    node_transport_cancel_all(e->transport);
+    engine_done(e);
+}
+
+void node_engine_status(const struct node_engine *e, struct node_engine_status *out)
+{
+    *out = e->status;
+}
+
+void node_engine_kick(struct node_engine *e)
+{
+    core_session_on_local(&e->session, base_clock_monotonic_ms());
+    core_session_on_kick(&e->session);
+    engine_decide(e);
+}
+
+struct link_job {
+    struct node_job job;
+    struct node_engine *e;
+    bool open;
+};
+
+static int link_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    return node_meta_set(db, "link", ((struct link_job *)job)->open ? "open" : "closed", err);
+}
+
+static void link_done(struct node_job *job)
+{
+    struct link_job *l = (struct link_job *)job;
+    struct node_engine *e = l->e;
+    if (job->rc != 0)
+        base_log(BASE_LOG_ERROR, "link", "the position of the line could not be kept: %s", job->err.text);
+    free(l);
+    engine_done(e);
+}
+
+void node_engine_link(struct node_engine *e, bool open)
+{
+    struct link_job *l = calloc(1, sizeof *l);
+    core_session_on_link(&e->session, base_clock_monotonic_ms(), open);
+    if (!open)
+        node_transport_cancel_all(e->transport);
+    e->fence[0] = e->trouble[0] = '\0';
+    if (l != NULL) {
+        l->job = (struct node_job){.run = link_run, .done = link_done, .write = true};
+        l->e = e;
+        l->open = open;
+        e->under_way++;
+        node_store_write(e->store, &l->job);
+    }
+    base_log(BASE_LOG_INFO, "link", "%s by hand", open ? "opened" : "closed");
+    update_status(e);
+    engine_decide(e);
+}
+
+void node_engine_on_status(struct node_engine *e, void (*cb)(void *user), void *user)
+{
+    BASE_ASSERT(e->on_status_count < 4);
+    e->on_status[e->on_status_count] = cb;
+    e->on_status_user[e->on_status_count++] = user;
+}

@@ -1,0 +1,147 @@
+/*
+ * node/engine/internal.h - what the files of the engine share.
+ *
+ *   engine.c   lifecycle, the deciding loop, status      hello.c   greeting, receipts, fences, the clock
+ *   pull.c     catalog, feed                             push.c    outbox to batches, receipts
+ *   fill.c     first fill, page by page, one ahead
+ *   verify.c   digests and repair                        export.c  the outbox as a file
+ */
+#ifndef NODE_ENGINE_INTERNAL_H
+#define NODE_ENGINE_INTERNAL_H
+
+#include <uv.h>
+
+#include "node/engine/engine.h"
+#include "node/transport/transport.h"
+#include "sync/core/receipt.h"
+#include "sync/core/session.h"
+#include "sync/net/token.h"
+
+enum {
+    ENGINE_TICK_MS = 1000,
+    ENGINE_PLAIN_BYTES_MAX = 48 * 1024 * 1024, /* of a feed reply or page, unpacked */
+    ENGINE_PUSH_BYTES_MAX = 8 * 1024 * 1024,   /* lines of one batch, unpacked */
+    ENGINE_OUTCOMES_MAX = 100000,
+    ENGINE_CLOCK_OK_MS = 2000,
+    ENGINE_CLOCK_FRESH_MS = 24 * 3600 * 1000,
+    ENGINE_FILL_ROWS = 5000,
+    ENGINE_RANGES_MAX = 4096,
+    ENGINE_RANGES_PER_REQUEST = 64,
+    ENGINE_VERIFY_PASSES_MAX = 6,
+    ENGINE_VERIFY_PATIENCE_MS = 60 * 1000
+};
+
+/* One batch of the outbox, signed and packed, ready to be sent. */
+struct engine_batch {
+    struct core_position before, last;
+    int count;
+    struct base_buf body;
+    bool ready;
+};
+
+/* What a receipt says, in the gateway's words; texts live in the parsed document. */
+struct engine_receipt {
+    struct core_position position;
+    int64_t incarnation;
+    struct node_outcome *outcomes;
+    int count;
+};
+
+struct engine_range {
+    char table[CORE_NAME_BYTES_MAX + 1];
+    char from[BASE_UUID_CHARS + 1], to[BASE_UUID_CHARS + 1]; /* "": open */
+};
+
+struct engine_verify; /* verify.c */
+struct engine_fill;   /* fill.c */
+
+struct node_engine {
+    uv_loop_t *loop;
+    struct node_store *store;
+    struct node_transport *transport;
+    struct node_keys *keys;
+    struct node_identity identity;
+    uint8_t ticket[NET_TICKET_BYTES];
+    char audience[128];
+    char state_dir[1024];
+    int64_t verify_every_ms;
+    uv_timer_t tick;
+    struct core_session session;
+    bool stopping;
+    int under_way; /* requests and jobs that still point here */
+    void (*stopped)(void *user);
+    void *stopped_user;
+
+    struct node_engine_status status;
+    char fence[256]; /* why the centre refuses us, or "" */
+    char trouble[256]; /* the last passing failure, or "" */
+    int64_t clock_measured_ms;
+    bool refreshing, refresh_again;
+    void (*on_status[4])(void *user);
+    void *on_status_user[4];
+    int on_status_count;
+
+    /* pull lane: one of these at a time */
+    struct node_request pull_request;
+    struct node_job pull_job;
+    char pull_token[NET_TOKEN_BYTES_MAX];
+    char pull_path[512];
+    struct base_buf pull_body;  /* to send */
+    struct base_buf pull_plain; /* unpacked reply under work */
+    struct node_feed_result feed_result;
+    struct engine_fill *fill; /* fill.c; NULL while no table is being filled */
+    struct engine_receipt receipt; /* of the hello under work */
+    void *receipt_root;
+    int64_t hello_catalog, hello_head;
+    struct base_uuid hello_timeline;
+
+    /* push lane */
+    struct node_request push_request;
+    struct node_job push_job;
+    char push_token[NET_TOKEN_BYTES_MAX];
+    struct engine_batch batch[2]; /* [0] under way, [1] prepared while [0] is */
+    bool preparing, push_waiting; /* a prepare job runs; the lane waits for it */
+    int64_t pushed_seq;           /* the centre has told us so, whether or not it is stored here yet */
+
+    struct engine_verify *verify;
+    int64_t verify_at_ms;
+};
+
+/* engine.c */
+void engine_decide(struct node_engine *e);
+void engine_refresh(struct node_engine *e); /* reads the store's state, then tells who listens */
+void engine_done(struct node_engine *e);    /* one thing under way less */
+int engine_token(struct node_engine *e, char out[NET_TOKEN_BYTES_MAX], struct base_err *err);
+uint32_t engine_random(void);
+/* What a finished request means: 0, or a failure noted in the session for that lane (and the reply released). Takes the
+ * server's clock from its Date. */
+bool engine_reply_failed(struct node_engine *e, struct node_request *r, enum core_lane_name lane);
+void engine_failed(struct node_engine *e, enum core_lane_name lane, int rc, const char *text);
+void engine_fenced(struct node_engine *e, enum core_lane_name lane, const char *why);
+
+/* hello.c */
+void engine_hello(struct node_engine *e);
+/* Parses {"inc":…,"last_seq":…,"chain":…} and its outcomes; *root keeps the texts (engine_receipt_release). */
+int engine_receipt_read(struct engine_receipt *out, const char *json, size_t len, const char *member, void **root, struct base_err *err);
+void engine_receipt_release(struct engine_receipt *r, void *root);
+void engine_clock_measured(struct node_engine *e, int64_t offset_ms);
+
+/* pull.c */
+void engine_catalog(struct node_engine *e);
+void engine_feed(struct node_engine *e);
+
+/* fill.c */
+void engine_fill(struct node_engine *e);
+
+/* push.c */
+void engine_push(struct node_engine *e);
+void engine_push_reset(struct node_engine *e);
+/* Header, lines, trailer with signature. lines end in newlines. On any thread. */
+int engine_batch_write(struct base_buf *out, const struct node_identity *id, struct node_keys *keys, int64_t catalog_version,
+                       const struct base_buf *lines, const struct core_position *before, const struct core_position *last, int count,
+                       struct base_err *err);
+
+/* verify.c */
+void engine_verify_cancel(struct node_engine *e);
+
+#endif
