@@ -78,7 +78,9 @@ void net_http_reply_header(struct net_http_exchange *x, const char *name, const 
         return;
     memcpy(copy, name, name_len);
     memcpy(copy + name_len, value, value_len);
-    x->reply_headers[x->reply_header_count++] = (struct net_http_pair){copy, copy + name_len};
+    struct net_http_pair *p = &x->reply_headers[x->reply_header_count++];
+    p->name = copy;
+    p->value = copy + name_len;
 }
 
 static void add_header(struct net_http_exchange *x, const char *name, const char *value)
@@ -93,7 +95,7 @@ void net_http_exchange_answered(struct net_http_exchange *x)
 {
     BASE_ASSERT(x->phase == X_HANDLING);
     x->phase = X_REPLIED;
-    if (x->library == NULL) { /* nobody is left to be told */
+    if (x->library == NULL || x->server == NULL) { /* nobody is left to be told */
         if (x->response != NULL)
             MHD_destroy_response(x->response);
         net_http_exchange_free(x);

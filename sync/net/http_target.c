@@ -254,6 +254,7 @@ static void read_params(struct net_http_exchange *x, char **to, const struct seg
     if (!cut(&pattern, x->route->path))
         return;
     for (unsigned i = 0; i < pattern.count; i++) {
+        BASE_ASSERT(i < asked->count && asked->at[i] != NULL);
         if (!is_param(pattern.at[i], pattern.len[i]))
             continue;
         struct net_http_pair *pair = &x->params[x->param_count++];
@@ -268,7 +269,7 @@ static void read_params(struct net_http_exchange *x, char **to, const struct seg
 /* x->text has room for twice the target and all terminators: path and its parameters, query. */
 void net_http_target_read(struct net_http_exchange *x)
 {
-    struct segments asked;
+    struct segments asked = {.count = 0};
     char *to = x->text;
     const char *end = x->target + strcspn(x->target, "?");
     x->path = to;

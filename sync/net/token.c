@@ -209,8 +209,8 @@ static int read_all(struct net_token *t, const struct parts *p, struct base_err 
 
 int net_token_peek(struct net_token *out, const char *token, size_t len, struct base_err *err)
 {
-    struct parts p;
-    struct net_token t;
+    struct parts p = {.header = NULL};
+    struct net_token t = {.issued_s = 0};
     int rc = split(&p, token, len, err);
     if (rc == 0)
         rc = read_all(&t, &p, err);
@@ -237,8 +237,8 @@ int net_token_check(struct net_token *out, const char *token, size_t len,
                     const uint8_t public_key[32], const char *audience, int64_t now_s,
                     struct base_err *err)
 {
-    struct parts p;
-    struct net_token t;
+    struct parts p = {.header = NULL};
+    struct net_token t = {.issued_s = 0};
     uint8_t sig[SEAL_SIGNATURE_BYTES];
     size_t sig_len = 0;
     int rc = split(&p, token, len, err);

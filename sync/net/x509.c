@@ -213,8 +213,8 @@ static int load(gnutls_x509_crt_t *out, const char *cert_pem, struct base_err *e
 
 int net_x509_fingerprint(const char *cert_pem, uint8_t out[32], struct base_err *err)
 {
-    gnutls_x509_crt_t cert;
-    uint8_t hash[32];
+    gnutls_x509_crt_t cert = NULL;
+    uint8_t hash[32] = {0};
     size_t len = sizeof hash;
     int rc = load(&cert, cert_pem, err);
     if (rc != 0)
@@ -229,7 +229,7 @@ int net_x509_fingerprint(const char *cert_pem, uint8_t out[32], struct base_err 
 
 int net_x509_expiry(const char *cert_pem, int64_t *not_after_s, struct base_err *err)
 {
-    gnutls_x509_crt_t cert;
+    gnutls_x509_crt_t cert = NULL;
     int rc = load(&cert, cert_pem, err);
     if (rc != 0)
         return rc;

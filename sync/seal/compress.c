@@ -2,7 +2,7 @@
 
 #include "sync/seal/seal.h"
 
-enum { COMPRESS_STEP_BYTES = 256 * 1024 };
+enum { COMPRESS_STEP_BYTES = 256 * 1024, WINDOW_LOG_MAX = 25 /* 32 MiB */ };
 
 int seal_compress(struct base_buf *out, const void *data, size_t len, int level,
                   struct base_err *err)
@@ -53,6 +53,8 @@ int seal_decompress(struct base_buf *out, const void *data, size_t len, struct b
     ZSTD_DStream *z = ZSTD_createDStream();
     if (z == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory for zstd");
+    /* A stranger's frame may ask for a window of 128 MiB; ours never need more than this. */
+    (void)ZSTD_DCtx_setParameter(z, ZSTD_d_windowLogMax, WINDOW_LOG_MAX);
     int rc = decompress(z, out, data, len, err);
     (void)ZSTD_freeDStream(z);
     return rc;

@@ -129,7 +129,7 @@ bool seal_password_verify(const char *text, const char *password, size_t len)
 void seal_base64url(struct base_buf *out, const void *bytes, size_t len)
 {
     size_t need = sodium_base64_encoded_len(len, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    char *to = base_buf_reserve(out, need);
+    char *to = base_buf_reserve(out, need - 1); /* a buffer always has room for the NUL */
     if (to == NULL)
         return;
     (void)sodium_bin2base64(to, need, bytes, len, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
