@@ -184,10 +184,11 @@ static void on_http_stopped(void *user)
     struct node_api *a = user;
     a->http_stopped = true;
     a->http = NULL;
-    if (a->people != NULL)
-        node_people_close(a->people, on_people_closed, a);
-    else
-        a->people_closed = true;
+    if (a->people != NULL) {
+        node_people_close(a->people, on_people_closed, a); /* may be over at once, and a with it */
+        return;
+    }
+    a->people_closed = true;
     stop_check(a);
 }
 
