@@ -37,6 +37,11 @@ enum { F_CUT = 0, F_TXN, F_AT, F_NODE, F_INC, F_SEQ, F_TABLE, F_OP, F_IMAGE };
 
 struct poll;
 
+struct feed_name {
+    int tbl;
+    char name[CORE_NAME_BYTES_MAX + 1];
+};
+
 /* One tenant, known by its wake key alone. */
 struct wake {
     struct wake *next;
@@ -66,7 +71,9 @@ struct poll {
     uint64_t heard_before;
     struct gw_pg_conn *conn;
     struct gw_flight flight;
-    int q_head, q_fetch; /* indices of queries */
+    int q_head, q_names, q_fetch; /* indices of queries */
+    struct feed_name *names;      /* of tables that are given out */
+    int name_count;
     uv_work_t work;
     /* the reply */
     struct base_buf plain, packed;
@@ -186,6 +193,7 @@ static void free_poll(struct poll *p)
     base_buf_release(&p->packed);
     base_arena_release(&p->arena);
     free(p->image);
+    free(p->names);
     seal_wipe(&p->who, sizeof p->who);
     free(p);
 }
@@ -292,15 +300,26 @@ static void open_txn(struct poll *p, const PGresult *r, int i, int64_t txn)
     base_buf_str(&p->plain, "}\n");
 }
 
+static const char *name_of(const struct poll *p, int tbl)
+{
+    for (int i = 0; i < p->name_count; i++)
+        if (p->names[i].tbl == tbl)
+            return p->names[i].name;
+    return NULL;
+}
+
 static int write_change(struct poll *p, const PGresult *r, int i)
 {
+    const char *name = name_of(p, (int)strtol(PQgetvalue(r, i, F_TABLE), NULL, 10));
+    if (name == NULL) /* push_only, or no longer synced */
+        return 0;
     base_arena_clear(&p->arena);
     int rc = core_image_read_composite(p->image, PQgetvalue(r, i, F_IMAGE),
                                        (size_t)PQgetlength(r, i, F_IMAGE), &p->arena, NULL);
     if (rc != 0)
         return rc;
     base_buf_char(&p->plain, '[');
-    base_buf_json(&p->plain, PQgetvalue(r, i, F_TABLE), (size_t)PQgetlength(r, i, F_TABLE));
+    base_buf_json_str(&p->plain, name);
     base_buf_add(&p->plain, ",\"", 2);
     base_buf_char(&p->plain, PQgetvalue(r, i, F_OP)[0]);
     base_buf_add(&p->plain, "\",", 2);
@@ -322,6 +341,10 @@ static void read_work(uv_work_t *w)
     for (int i = 0; i < n && p->rc == 0; i++) {
         int64_t cut = strtoll(PQgetvalue(r, i, F_CUT), NULL, 10);
         int64_t txn = strtoll(PQgetvalue(r, i, F_TXN), NULL, 10);
+        if (cut < p->cut || (cut == p->cut && txn < p->txn)) {
+            p->rc = BASE_EBUG;
+            break;
+        }
         if (cut != p->cut) {
             close_cut(p);
             if (p->full)
@@ -394,6 +417,20 @@ static void on_fetched(void *user, struct gw_flight *f)
         to_reader(p);
 }
 
+static void keep_names(struct poll *p)
+{
+    const PGresult *r = p->flight.results[p->q_names];
+    free(p->names);
+    p->name_count = PQntuples(r);
+    p->names = calloc((size_t)p->name_count + 1, sizeof *p->names);
+    if (p->names == NULL)
+        p->name_count = 0;
+    for (int i = 0; i < p->name_count; i++) {
+        p->names[i].tbl = (int)strtol(PQgetvalue(r, i, 0), NULL, 10);
+        (void)snprintf(p->names[i].name, sizeof p->names[i].name, "%s", PQgetvalue(r, i, 1));
+    }
+}
+
 enum { H_HEAD = 0, H_TAIL, H_TIMELINE, H_CATALOG, H_KEY };
 
 static void refuse(struct poll *p, int status, const char *code, const char *detail,
@@ -452,7 +489,11 @@ static void on_opened(void *user, struct gw_flight *f)
     write_header(p);
     p->good_len = p->plain.len;
     if (gw_flight_rows(f, p->q_fetch) > 0) {
-        to_reader(p);
+        keep_names(p);
+        if (p->names == NULL)
+            give_up(p, BASE_EBUSY); /* never a reply without some tables' changes */
+        else
+            to_reader(p);
         return;
     }
     (void)snprintf(p->key, sizeof p->key, "%s", key == NULL ? "" : key);
@@ -468,21 +509,26 @@ static const char head_sql[] =
     " set_config('enable_seqscan', 'off', true)"
     " FROM everward.feed_head h WHERE h.tenant_id = (SELECT everward.tenant())";
 
-/* Bounded by the number of transactions, so that a long backlog is never sorted as a whole. */
+/* Bounded by the number of transactions, so that a long backlog is never sorted as a whole: the few
+ * transactions are put in order, then each one's changes are read in order. A left join with a
+ * LATERAL that has its own order can only be a nested loop; read_work checks the order all the
+ * same. */
 static const char cursor_sql[] =
     "DECLARE everward_feed NO SCROLL CURSOR FOR"
-    " SELECT c.cut, c.txn, to_char(t.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"
-    " t.origin_node, t.origin_inc, t.origin_seq, s.name, s.op, s.image"
-    " FROM everward.cut c"
-    " JOIN everward.txn t ON t.tenant_id = c.tenant_id AND t.txn = c.txn"
-    " LEFT JOIN LATERAL (SELECT n.name, h.op, h.image, h.id FROM everward.change h"
-    "  JOIN everward.sync_table n ON n.tbl = h.tbl AND n.enabled AND NOT n.push_only"
-    "  WHERE h.tenant_id = (SELECT everward.tenant()) AND h.txn = c.txn) s ON true"
-    " WHERE c.tenant_id = (SELECT everward.tenant()) AND c.cut > $1::bigint"
-    " AND c.cut <= (SELECT max(q.cut) FROM (SELECT b.cut FROM everward.cut b"
-    "  WHERE b.tenant_id = (SELECT everward.tenant()) AND b.cut > $1::bigint"
-    "  ORDER BY b.cut, b.txn LIMIT 4096) q)"
-    " ORDER BY c.cut, c.txn, s.id";
+    " SELECT x.cut, x.txn, to_char(x.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"
+    " x.origin_node, x.origin_inc, x.origin_seq, s.tbl, s.op, s.image"
+    " FROM (SELECT c.cut, c.txn, t.at, t.origin_node, t.origin_inc, t.origin_seq"
+    "  FROM everward.cut c JOIN everward.txn t ON t.tenant_id = c.tenant_id AND t.txn = c.txn"
+    "  WHERE c.tenant_id = (SELECT everward.tenant()) AND c.cut > $1::bigint"
+    "  AND c.cut <= (SELECT max(q.cut) FROM (SELECT b.cut FROM everward.cut b"
+    "   WHERE b.tenant_id = (SELECT everward.tenant()) AND b.cut > $1::bigint"
+    "   ORDER BY b.cut, b.txn LIMIT 4096) q)"
+    "  ORDER BY c.cut, c.txn OFFSET 0) x"
+    " LEFT JOIN LATERAL (SELECT h.tbl, h.op, h.image FROM everward.change h"
+    "  WHERE h.tenant_id = (SELECT everward.tenant()) AND h.txn = x.txn ORDER BY h.id) s ON true";
+
+static const char names_sql[] =
+    "SELECT tbl, name FROM everward.sync_table WHERE enabled AND NOT push_only";
 
 static void on_conn(void *user, int rc, struct gw_pg_conn *conn)
 {
@@ -503,6 +549,7 @@ static void on_conn(void *user, int rc, struct gw_pg_conn *conn)
     if (!p->sequenced)
         (void)gw_flight_add(f, "SELECT everward.sequence_feed()", 0, NULL);
     p->q_head = gw_flight_add(f, head_sql, 0, NULL);
+    p->q_names = gw_flight_add(f, names_sql, 0, NULL);
     (void)gw_flight_add(f, cursor_sql, 1, &param);
     p->q_fetch = gw_flight_add(f, FEED_FETCH_SQL, 0, NULL);
     gw_pg_fly(conn, f, p, on_opened);

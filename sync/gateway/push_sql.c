@@ -217,7 +217,7 @@ static bool write_insert(struct group *g, struct base_buf *sql)
     }
     base_buf_printf(sql, ") SELECT %s FROM unnest(%s) AS x (%s)", g->list.data, g->unnest.data,
                     g->names.data);
-    if (!g->p->careful || g->ops[0]->may_exist)
+    if (g->ops[0]->may_exist)
         base_buf_str(sql, " ON CONFLICT DO NOTHING");
     return true;
 }

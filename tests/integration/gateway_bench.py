@@ -42,7 +42,7 @@ def server_cpu(cluster):
 
 def main():
     folder = tempfile.mkdtemp(prefix="ew-bench-", dir="/tmp")
-    cluster = pg.Cluster(options={"fsync": "on", "shared_buffers": "256MB", "max_wal_size": "4GB"}).start()
+    cluster = pg.Cluster(options={"fsync": "on", "shared_buffers": "256MB", "max_wal_size": "4GB", **json.loads(os.environ.get("PG_OPTIONS", "{}"))}).start()
     db = cluster.create("bench", migrate=False)
     gw = gc.Gateway(folder, db)
     try:
