@@ -139,10 +139,15 @@ class Client:
             if self.connection is None:
                 self.connection = http.client.HTTPSConnection("localhost", self.node.port, timeout=TIMEOUT_S, context=self.node.context)
             try:
-                self.connection.request(method, path, data, send)
+                try:
+                    self.connection.request(method, path, data, send)
+                except OSError:
+                    if data is None or len(data) < 100_000:
+                        raise
+                    # A body that is too large is answered before it has all been sent.
                 reply = self.connection.getresponse()
                 return Reply(reply.status, reply.headers, reply.read())
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            except (http.client.HTTPException, OSError):
                 self.close()
                 if attempt == 2:
                     raise
