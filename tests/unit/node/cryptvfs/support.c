@@ -14,8 +14,11 @@ static int set_up_in(const char *parent)
     snprintf(test_dir, sizeof test_dir, "%s/test_cryptvfs_XXXXXX", parent);
     if (!mkdtemp(test_dir))
         return -1;
-    return node_cryptvfs_register(VFS, test_key, &err) |
-           node_cryptvfs_register(OTHER_VFS, other_key, &err);
+    int rc = node_cryptvfs_register(VFS, test_key, &err) |
+             node_cryptvfs_register(OTHER_VFS, other_key, &err);
+    if (rc != 0) /* a failed test before this one left a connection open */
+        rmdir(test_dir);
+    return rc;
 }
 
 int support_set_up(void **state)
