@@ -78,8 +78,8 @@ typedef void (*net_http_stopped_cb)(void *user);
 void net_http_server_stop(struct net_http_server *s, net_http_stopped_cb done, void *user);
 
 /* What was asked. Strings live as long as the exchange. NULL where absent. */
-const char *net_http_method(const struct net_http_exchange *x);
-const char *net_http_path(const struct net_http_exchange *x); /* decoded, without query */
+const char *net_http_method(const struct net_http_exchange *x); /* HEAD shows as GET */
+const char *net_http_path(const struct net_http_exchange *x);   /* decoded, without query */
 const char *net_http_param(const struct net_http_exchange *x,
                            const char *name); /* of the route's path */
 const char *net_http_header(const struct net_http_exchange *x, const char *name); /* any case */
@@ -112,14 +112,17 @@ void net_http_problem_with(struct net_http_exchange *x, int status, const char *
                            const char *detail, const char *hint, const char *extra_json);
 void net_http_retry_after(struct net_http_exchange *x, int seconds); /* header for 429/503 */
 
-/* Event stream (text/event-stream): ends the exchange's reply phase. closed is called once, when
- * the client has left, fell behind or the server drains; the stream is invalid after it. */
+/* Event stream (text/event-stream): ends the exchange's reply phase. closed is called once, from
+ * the loop and never from within net_http_stream_send, when the client has left, fell behind or the
+ * server drains; the stream is invalid after it. It is not called for a stream its user closes.
+ * NULL: no memory or the server stops; the exchange has been answered with 503. */
 typedef void (*net_http_stream_closed_cb)(struct net_http_stream *st, void *user);
 struct net_http_stream *net_http_stream_open(struct net_http_exchange *x, void *user,
                                              net_http_stream_closed_cb closed);
 /* id and event may be NULL. data is one line or several (split into data: lines). */
 void net_http_stream_send(struct net_http_stream *st, const char *id, const char *event,
                           const char *data);
+/* What is queued is still sent. The stream is invalid from here on. */
 void net_http_stream_close(struct net_http_stream *st);
 
 /* For the test that walks the router. */

@@ -20,7 +20,7 @@
 enum {
     STREAMS_MAX = 12000,
     LINE_BYTES_MAX = 256,
-    LATE_MS_MAX = 60000,
+    LATE_MS_MAX = 90000,
     EVENT_BYTES_MAX = 256 * 1024
 };
 

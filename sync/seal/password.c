@@ -1,0 +1,18 @@
+#include <sodium.h>
+
+#include "sync/seal/seal.h"
+
+int seal_password_hash(char out[SEAL_PASSWORD_TEXT_BYTES], const char *password, size_t len,
+                       struct base_err *err)
+{
+    _Static_assert(SEAL_PASSWORD_TEXT_BYTES == crypto_pwhash_STRBYTES, "libsodium's size");
+    if (crypto_pwhash_str(out, password, len, crypto_pwhash_OPSLIMIT_INTERACTIVE,
+                          crypto_pwhash_MEMLIMIT_INTERACTIVE) != 0)
+        return base_fail(err, BASE_ENOMEM, "not enough memory for Argon2id (64 MiB)");
+    return 0;
+}
+
+bool seal_password_verify(const char *text, const char *password, size_t len)
+{
+    return crypto_pwhash_str_verify(text, password, len) == 0;
+}
