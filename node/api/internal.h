@@ -249,9 +249,6 @@ void api_on_root(struct net_http_exchange *x, void *user);
 /* openapi.c */
 void api_openapi_write(struct base_buf *out, const struct core_catalog *catalog);
 
-/* pages.c */
-void api_status_json(struct base_buf *out, const struct node_engine_status *s,
-                     const struct node_identity *id);
 /* SHA-256 of the certificate's DER as AA:BB:…; "" if the PEM is not one. */
 void api_fingerprint(char out[96], const char *pem);
 void api_plain(struct net_http_exchange *x, int status, const char *type, const char *text,

@@ -24,7 +24,7 @@ static void uuid(struct base_buf *out, const char *name, const struct base_uuid 
     api_render_uuid(out, u);
 }
 
-void api_status_json(struct base_buf *out, const struct node_engine_status *s,
+void node_api_status_write(struct base_buf *out, const struct node_engine_status *s,
                      const struct node_identity *id)
 {
     const struct node_sync_state *y = &s->sync;
@@ -73,7 +73,7 @@ void api_on_sync(struct net_http_exchange *x, void *user)
     struct api_call *c = api_begin(x, a);
     if (c == NULL)
         return;
-    api_status_json(&c->body, &a->status, node_store_identity(a->store));
+    node_api_status_write(&c->body, &a->status, node_store_identity(a->store));
     api_finish(c);
 }
 

@@ -156,6 +156,12 @@ static int start_http(struct node_api *a, const struct node_api_config *config,
     return rc;
 }
 
+int node_api_tls_set(struct node_api *a, const char *cert_pem, const char *key_pem,
+                     struct base_err *err)
+{
+    return net_http_server_tls_set(a->http, cert_pem, key_pem, err);
+}
+
 static int64_t or_default(int64_t v, int64_t fallback)
 {
     return v > 0 ? v : fallback;

@@ -76,8 +76,8 @@ static void print_status(const cJSON *o)
     static const struct {
         const char *label, *name;
     } lines[] = {{"since", "since"},
-                 {"tenant", "tenant_name"},
-                 {"node", "node_name"},
+                 {"tenant", "tenant"},
+                 {"node", "node"},
                  {"waiting changes", "pending"},
                  {"oldest since", "oldest_pending_at"},
                  {"quarantined", "quarantined"},

@@ -20,9 +20,6 @@ int node_control_start(struct node_control **out, struct uv_loop_s *loop, const 
 /* Closes socket and clients; done once everything is closed. */
 void node_control_stop(struct node_control *c, void (*done)(void *user), void *user);
 
-/* The document of `everward status --json`, also at /api/v1/sync. */
-void node_status_write(struct base_buf *out, const struct node_engine_status *s, const struct node_identity *id);
-
 /* Client. request: one JSON object without newline. BASE_EUNREACHABLE: the daemon does not run. */
 int node_control_call(const char *state_dir, const char *request, struct base_buf *reply, struct base_err *err);
 

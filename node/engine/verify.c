@@ -127,7 +127,7 @@ static bool request_failed(struct engine_verify *v, struct node_request *r)
 {
     if (r->rc == 0 && r->status == 200)
         return false;
-    char text[256];
+    char text[BASE_ERR_TEXT_BYTES];
     (void)snprintf(text, sizeof text, "%s", r->rc != 0 ? r->err.text : "the gateway refused to compare");
     base_buf_release(&r->reply);
     verify_end(v, r->rc != 0 ? r->rc : BASE_EPROTO, text);

@@ -178,8 +178,8 @@ static size_t take_header(char *bytes, size_t size, size_t count, void *user)
 
 static bool add_header(struct node_request *r, const char *name, const char *value)
 {
-    char line[TRANSPORT_HEADER_BYTES_MAX];
-    (void)snprintf(line, sizeof line, "%s: %s", name, value);
+    char line[TRANSPORT_HEADER_BYTES_MAX + 64];
+    (void)snprintf(line, sizeof line, "%.60s: %s", name, value);
     struct curl_slist *more = curl_slist_append(r->headers, line);
     if (more != NULL)
         r->headers = more;

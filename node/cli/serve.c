@@ -1,0 +1,289 @@
+/*
+ * everward serve: opens what there is, starts engine, API and control socket, and takes them down in order on SIGTERM.
+ *
+ *   start:  lock ─ identity ─ keys ─ store ─ engine ─ API ─ control        stop: control ─ API ─ engine ─ store ─ keys
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "node/api/api.h"
+#include "node/cli/cli.h"
+#include "node/cli/control.h"
+#include "node/cli/files.h"
+#include "node/cli/identity.h"
+#include "sync/base/log.h"
+#include "sync/seal/seal.h"
+
+struct daemon {
+    const struct node_cli *cli;
+    const char *dir;
+    uv_loop_t loop;
+    uv_signal_t term, interrupt, hangup;
+    int lock;
+    struct node_identity_file identity;
+    uint8_t ticket[NODE_TICKET_BYTES];
+    struct node_keys *keys;
+    struct node_store *store;
+    struct node_engine *engine;
+    struct node_api *api;
+    struct node_control *control;
+    char *cert, *key, *ca;
+    bool stopping;
+    int exit_code;
+};
+
+/* One line to systemd, if it waits for one (sd_notify(3)). */
+static void notify(const char *text)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    if (path == NULL || strlen(path) >= sizeof a.sun_path)
+        return;
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    if (a.sun_path[0] == '@')
+        a.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    (void)sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&a,
+                 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
+    (void)close(fd);
+}
+
+static int lock_dir(struct daemon *d, struct base_err *err)
+{
+    char path[NODE_PATH_BYTES_MAX];
+    node_path(path, d->dir, "lock");
+    d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (d->lock < 0)
+        return base_fail(err, errno == ENOENT ? BASE_ENOTFOUND : BASE_EDENIED, "cannot open %s: %s; has this node been set up (everward setup)?", path,
+                         strerror(errno));
+    if (flock(d->lock, LOCK_EX | LOCK_NB) != 0)
+        return base_fail(err, BASE_EEXISTS, "another everward runs on %s", d->dir);
+    return 0;
+}
+
+static char *read_text(const char *dir, const char *name, struct base_err *err)
+{
+    struct base_buf b;
+    base_buf_init(&b, NODE_FILE_BYTES_MAX);
+    char *text = node_file_read(dir, name, &b, err) == 0 ? base_buf_take(&b) : NULL;
+    base_buf_release(&b);
+    return text;
+}
+
+/* The hospital's own certificate if it is configured, else the built-in CA's. */
+static int read_certificates(struct daemon *d, struct base_err *err)
+{
+    const char *cert = base_config_text(d->cli->config, "api", "certificate");
+    const char *key = base_config_text(d->cli->config, "api", "key");
+    char tls[NODE_PATH_BYTES_MAX];
+    node_path(tls, d->dir, "tls");
+    free(d->cert);
+    free(d->key);
+    free(d->ca);
+    d->ca = read_text(tls, "ca.crt", err);
+    d->cert = cert[0] != '\0' ? read_text("", cert + (cert[0] == '/'), err) : read_text(tls, "server.crt", err);
+    d->key = key[0] != '\0' ? read_text("", key + (key[0] == '/'), err) : read_text(tls, "server.key", err);
+    return d->cert == NULL || d->key == NULL || d->ca == NULL ? base_err_prefix(err, err->code, "the LAN certificate") : 0;
+}
+
+static int open_files(struct daemon *d, struct base_err *err)
+{
+    char key_file[NODE_PATH_BYTES_MAX];
+    struct node_keys_source source;
+    int rc = lock_dir(d, err);
+    if (rc == 0) {
+        rc = node_identity_read(d->dir, &d->identity, err);
+        if (rc == BASE_ENOTFOUND)
+            rc = base_fail(err, rc, "%s is not set up: run `everward setup <invite>` first", d->dir);
+    }
+    if (rc == 0)
+        rc = node_ticket_read(d->dir, d->ticket, err);
+    if (rc == 0)
+        rc = node_cli_key_source(d->cli, &source, key_file, sizeof key_file, err);
+    if (rc == 0)
+        rc = node_keys_open(d->dir, &source, &d->keys, err);
+    return rc == 0 ? read_certificates(d, err) : rc;
+}
+
+static int start_engine(struct daemon *d, struct base_err *err)
+{
+    char ca[NODE_PATH_BYTES_MAX];
+    node_path(ca, d->dir, NODE_GATEWAY_CA_FILE);
+    struct node_engine_config c = {.gateway_url = d->identity.gateway_url,
+                                   .gateway_ca_path = ca,
+                                   .ticket = d->ticket,
+                                   .audience = d->identity.audience,
+                                   .keys = d->keys,
+                                   .state_dir = d->dir,
+                                   .verify_every_s = base_config_int(d->cli->config, "sync", "verify_hours") * 3600};
+    return node_engine_start(&d->engine, &d->loop, d->store, &c, err);
+}
+
+static int start_api(struct daemon *d, struct base_err *err)
+{
+    const struct base_config *c = d->cli->config;
+    struct node_api_config a = {.address = base_config_text(c, "api", "address"),
+                                .port = (uint16_t)base_config_int(c, "api", "port"),
+                                .cert_pem = d->cert,
+                                .key_pem = d->key,
+                                .ca_pem = d->ca,
+                                .tls12 = base_config_bool(c, "api", "tls12"),
+                                .session_idle_s = base_config_int(c, "people", "session_idle_s"),
+                                .offline_credentials_expiration_days = base_config_int(c, "people", "offline_credentials_expiration"),
+                                .offline_failed_login_attempts = base_config_int(c, "people", "offline_failed_login_attempts"),
+                                .offline_failed_login_delay_s = base_config_int(c, "people", "offline_failed_login_delay")};
+    int rc = node_api_start(&d->api, &d->loop, d->store, d->engine, &a, err);
+    return rc == 0 ? 0 : base_err_prefix(err, rc, "the ward's API");
+}
+
+/* ---- stopping, one after the other --------------------------------------------------------- */
+
+static void store_closed(void *user)
+{
+    struct daemon *d = user;
+    uv_close((uv_handle_t *)&d->term, NULL);
+    uv_close((uv_handle_t *)&d->interrupt, NULL);
+    uv_close((uv_handle_t *)&d->hangup, NULL);
+}
+
+static void engine_stopped(void *user)
+{
+    struct daemon *d = user;
+    if (d->store != NULL)
+        node_store_close(d->store, store_closed, d);
+    else
+        store_closed(d);
+}
+
+static void api_stopped(void *user)
+{
+    struct daemon *d = user;
+    if (d->engine != NULL)
+        node_engine_stop(d->engine, engine_stopped, d);
+    else
+        engine_stopped(d);
+}
+
+static void control_stopped(void *user)
+{
+    struct daemon *d = user;
+    if (d->api != NULL)
+        node_api_stop(d->api, api_stopped, d);
+    else
+        api_stopped(d);
+}
+
+static void stop(struct daemon *d)
+{
+    if (d->stopping)
+        return;
+    d->stopping = true;
+    notify("STOPPING=1");
+    if (d->control != NULL)
+        node_control_stop(d->control, control_stopped, d);
+    else
+        control_stopped(d);
+}
+
+static void on_term(uv_signal_t *handle, int number)
+{
+    base_log(BASE_LOG_INFO, "stopping", "signal %d", number);
+    stop(handle->data);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct daemon *d = handle->data;
+    struct base_err err = {0};
+    int rc = read_certificates(d, &err);
+    if (rc == 0)
+        rc = node_api_tls_set(d->api, d->cert, d->key, &err);
+    if (rc == 0)
+        base_log(BASE_LOG_INFO, "reloaded", "the LAN certificate");
+    else
+        base_log(BASE_LOG_ERROR, "reload_failed", "%s; the old certificate stays in use", err.text);
+}
+
+static void on_store_failed(void *user, int rc, const char *text)
+{
+    base_log(BASE_LOG_ERROR, "store", "%s: %s", base_code_name(rc), text);
+}
+
+static int start_all(struct daemon *d, struct base_err *err)
+{
+    int rc = node_store_open(&d->store, &d->loop, d->dir, node_keys_data(d->keys), err);
+    if (rc != 0)
+        return rc;
+    node_store_on_failed(d->store, on_store_failed, d);
+    rc = start_engine(d, err);
+    if (rc == 0)
+        rc = start_api(d, err);
+    return rc == 0 ? node_control_start(&d->control, &d->loop, d->dir, d->store, d->engine, err) : rc;
+}
+
+static void watch_signals(struct daemon *d)
+{
+    d->term.data = d->interrupt.data = d->hangup.data = d;
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)uv_signal_init(&d->loop, &d->term);
+    (void)uv_signal_init(&d->loop, &d->interrupt);
+    (void)uv_signal_init(&d->loop, &d->hangup);
+    (void)uv_signal_start(&d->term, on_term, SIGTERM);
+    (void)uv_signal_start(&d->interrupt, on_term, SIGINT);
+    (void)uv_signal_start(&d->hangup, on_hangup, SIGHUP);
+}
+
+static void run(struct daemon *d)
+{
+    struct base_err err = {0};
+    (void)uv_loop_init(&d->loop);
+    watch_signals(d);
+    if (start_all(d, &err) != 0) {
+        d->exit_code = node_cli_fail(&err);
+        stop(d);
+    } else {
+        base_log(BASE_LOG_INFO, "serving", "node %s on port %u", d->identity.id.node_name, node_api_port(d->api));
+        notify("READY=1");
+    }
+    (void)uv_run(&d->loop, UV_RUN_DEFAULT);
+    if (uv_loop_close(&d->loop) != 0)
+        base_log(BASE_LOG_WARN, "stopping", "something was still open when the loop ended");
+}
+
+int node_cmd_serve(struct node_cli *cli)
+{
+    struct base_err err = {0};
+    struct daemon *d = calloc(1, sizeof *d);
+    if (d == NULL)
+        return NODE_EXIT_TRY_AGAIN;
+    d->cli = cli;
+    d->dir = node_cli_state_dir(cli);
+    d->lock = -1;
+    if (open_files(d, &err) != 0)
+        d->exit_code = node_cli_fail(&err);
+    else
+        run(d);
+    node_keys_free(d->keys);
+    if (d->key != NULL)
+        seal_wipe(d->key, strlen(d->key));
+    free(d->cert);
+    free(d->key);
+    free(d->ca);
+    if (d->lock >= 0)
+        (void)close(d->lock);
+    seal_wipe(d->ticket, sizeof d->ticket);
+    int code = d->exit_code;
+    free(d);
+    return code;
+}
