@@ -28,6 +28,10 @@ static void free_if_done(struct gw_listen *l)
     free(l);
 }
 
+static void drop_notice(void *user, const char *message)
+{
+}
+
 static void connect_work(uv_work_t *w)
 {
     struct gw_listen *l = w->data;
@@ -44,6 +48,7 @@ static void connect_work(uv_work_t *w)
     l->pg = PQconnectdbParams(keys, values, 1);
     if (l->pg == NULL || PQstatus(l->pg) != CONNECTION_OK)
         return;
+    (void)PQsetNoticeProcessor(l->pg, drop_notice, NULL);
     PGresult *r = PQexec(l->pg, "LISTEN everward_feed");
     l->up = PQresultStatus(r) == PGRES_COMMAND_OK && PQsetnonblocking(l->pg, 1) == 0;
     PQclear(r);

@@ -94,6 +94,7 @@ static void on_conn_closed(uv_handle_t *h)
     struct gw_pg_conn *c = h->data;
     struct gw_pg *p = c->pool;
     PQfinish(c->pg);
+    gw_flight_release(&c->rollback);
     free(c);
     p->handles--;
     gw_pg_free_if_done(p);
@@ -141,6 +142,11 @@ void gw_pg_give(struct gw_pg_conn *c)
 
 /* ---- connecting --------------------------------------------------------------------------- */
 
+/* The server's sentences can quote rows: they go nowhere, not even to the log. */
+static void drop_notice(void *user, const char *message)
+{
+}
+
 static void connect_work(uv_work_t *w)
 {
     struct opening *o = w->data;
@@ -157,6 +163,7 @@ static void connect_work(uv_work_t *w)
     o->pg = PQconnectdbParams(keys, values, 1);
     if (o->pg == NULL || PQstatus(o->pg) != CONNECTION_OK)
         return;
+    (void)PQsetNoticeProcessor(o->pg, drop_notice, NULL);
     o->ok = PQsetnonblocking(o->pg, 1) == 0 && PQenterPipelineMode(o->pg) == 1;
 }
 

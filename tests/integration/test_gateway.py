@@ -33,10 +33,11 @@ def setUpModule():
 
 
 def tearDownModule():
-    if gw is not None:
-        gw.stop()
+    ended = gw.stop() if gw is not None else 0
+    said = open(gw.log_path).read()[-6000:] if gw is not None and ended != 0 else ""
     cluster.stop()
     shutil.rmtree(folder, ignore_errors=True)
+    assert ended == 0, "the gateway ended with %s: %s" % (ended, said)
 
 
 def new_node(tenant="Alder", name="node", gateway=None):
@@ -553,7 +554,7 @@ class Trouble(Case):
             self.assertEqual(got[0][1], got[1][1])
             self.assertEqual(count("everward.change", "origin_node = '%s'" % n.node), 200)
         finally:
-            self.assertEqual(other.stop(), 0)
+            self.assertEqual(other.stop(), 0, open(other.log_path).read()[-4000:])
 
     def test_while_the_database_is_away_it_says_so_and_comes_back_by_itself(self):
         n = new_node()
@@ -591,7 +592,7 @@ class Trouble(Case):
         thread = threading.Thread(target=lambda: got.update(answer=n.feed(after, 50)))
         thread.start()
         time.sleep(0.5)
-        self.assertEqual(g.stop(), 0)
+        self.assertEqual(g.stop(), 0, open(g.log_path).read()[-4000:])
         thread.join(10)
         self.assertEqual(got["answer"][0], 200)
 
