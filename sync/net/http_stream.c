@@ -196,6 +196,7 @@ void net_http_stream_close(struct net_http_stream *st)
 {
     st->user_closed = true;
     st->ending = true;
+    net_http_conn_enter(st->x->conn, C_REPLYING); /* a reader that stands still is cut in the end */
     ready_add(st->x->server, st);
 }
 
