@@ -307,7 +307,7 @@ class Stack:
         with open(self.node_config(name), "w", encoding="utf-8") as f:
             f.write(f"[node]\nstate_dir = {state}\n\n[api]\naddress = 127.0.0.1\nport = {port}\n\n"
                     f"[keys]\nsource = file\nkey_file = {state}/wrapping.key\n")
-        invite = self.gateway_command("node", "invite", name, "--tenant", tenant, "--site", site).stdout.strip()
+        invite = self.gateway_command("node", "invite", "--tenant", tenant, "--site", site, "--name", name).stdout.strip()
         self.command(self.everward, "setup", invite, "--config", self.node_config(name), "--name", name, "--host",
                      "127.0.0.1,localhost")
         self.facts["nodes"][name] = {"port": port, "tenant": tenant, "state": state}
