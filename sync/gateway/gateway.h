@@ -27,6 +27,7 @@ enum {
 };
 
 struct gw_feed;
+struct push;
 struct gw_keys;
 
 struct gw_counts {
@@ -43,6 +44,7 @@ struct gateway {
     struct gw_catalog *catalog; /* NULL until first asked for */
     struct gw_keys *keys;
     struct gw_feed *feed;
+    struct push *pushes; /* under way */
     const char *audience;
     char *ca_pem; /* NULL: none configured */
     char timeline[BASE_UUID_CHARS + 1];

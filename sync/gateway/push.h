@@ -28,6 +28,7 @@ enum {
     PUSH_ATTEMPTS_MAX = 5,
     PUSH_JITTER_MS = 40, /* times the attempt */
     PUSH_HEADER_BYTES_MAX = 4096,
+    PUSH_OUTCOMES_BYTES_MAX = 16 * 1024 * 1024,
     PUSH_RANGES_MAX = 64 /* halving 5,000 needs 13 */
 };
 
@@ -102,6 +103,8 @@ struct push_statement {
 };
 
 struct push {
+    struct push *next; /* of all that are under way */
+    bool parked;       /* decoded, but an earlier one of the same node goes first */
     struct gateway *gw;
     struct net_http_exchange *x;
     struct gw_who who;
@@ -152,6 +155,34 @@ struct push {
     int64_t t0_us;
 };
 
+/* push.c, loop */
+void push_attempt(struct push *p);
+void push_attempt_later(struct push *p); /* gives the connection back, waits with jitter */
+void push_to_worker(struct push *p, uv_work_cb work, uv_after_work_cb after);
+void push_on_catalog_again(void *user, int rc, struct gw_catalog *c);
+void push_leave(struct push *p); /* the node's next push may go on */
+/* push_open.c, loop */
+enum push_opened { PUSH_OPENED_OK, PUSH_OPENED_ANSWERED, PUSH_OPENED_CATALOG };
+enum { PUSH_OPEN_NEXT = 5 }; /* the first query behind the opening ones */
+void push_add_open(struct push *p);
+void push_add_txn(struct push *p);
+void push_add_receipt(struct push *p);
+void push_add_statements(struct push *p);
+/* Did each statement, from this query on, affect the rows it should? */
+bool push_all_affected(const struct push *p, int first_query);
+/* What the opening queries said: is it this node's turn, and against which head? */
+enum push_opened push_check_open(struct push *p);
+/* The flight failed in a way that may pass: true, and the push has been taken care of. */
+bool push_passing(struct push *p);
+void push_commit(struct push *p);
+void push_on_committed(void *user, struct gw_flight *f);
+void push_reply_receipt(struct push *p, int64_t last_seq, const uint8_t chain[CORE_CHAIN_BYTES]);
+void push_conflict_reply(struct push *p, const char *code, const char *detail, int64_t expected);
+void push_fail(struct push *p); /* 503: not enough memory or threads */
+void push_done(struct push *p); /* after the reply: everything goes */
+/* push_range.c, loop */
+void push_range_add(struct push *p, int from, int to);
+void push_next_range(struct push *p);
 /* push_decode.c, worker */
 void push_decode(struct push *p);
 int push_resolve(struct push *p); /* rows, columns, values against p->catalog; BASE_ENOMEM */

@@ -309,7 +309,12 @@ static int resolve_one(struct push *p, int i, struct core_resolved *r)
 {
     struct push_change *c = &p->changes[i];
     struct base_err err = {0};
-    const struct gw_table *t = gw_catalog_table(p->catalog, c->c.table.s, c->c.table.len);
+    /* Most changes are of the same table as the one before. */
+    const struct push_change *before = i > 0 ? &p->changes[i - 1] : NULL;
+    const struct gw_table *t =
+        before != NULL && before->row != NULL && core_text_equal(before->c.table, c->c.table)
+            ? before->row->table
+            : gw_catalog_table(p->catalog, c->c.table.s, c->c.table.len);
     c->outcome = CORE_APPLIED;
     if (t == NULL || !t->known)
         return refuse_change(p, i, "the centre has no synced table of this name");

@@ -1,6 +1,6 @@
-"""How fast the gateway alone takes pushes: python3 gateway_bench.py [changes] [batch]. Not a test.
+"""How fast the gateway alone takes pushes: python3 gateway_bench.py [changes] [batch] [depth]. Not a test.
 
-Batches are made beforehand and sent one after the other over one TLS connection, as a node does. Prints changes/s, the share of
+Batches are made beforehand and sent in order, depth of them under way at once (a TLS connection each). Prints changes/s, the share of
 each stage (the gateway's metrics) and the processor time of gateway and PostgreSQL.
 """
 
@@ -10,6 +10,7 @@ import random
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import uuid
 
@@ -18,6 +19,7 @@ import pg
 
 CHANGES = int(sys.argv[1]) if len(sys.argv) > 1 else 100000
 BATCH = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
+DEPTH = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 
 
 def cpu_seconds(pid):
@@ -73,9 +75,21 @@ def main():
         node.current_token()
         before, gateway0, server0 = gw.metrics(), cpu_seconds(gw.process.pid), server_cpu(cluster)
         t0 = time.monotonic()
-        for data in bodies:
-            status, reply = node.send(data)
-            assert status == 200 and reply["outcomes"] == [], reply
+        lanes = [node] + [node.copy() for _ in range(DEPTH - 1)]
+        for lane in lanes:
+            lane.connection = None
+
+        def run(k):
+            for data in bodies[k::DEPTH]:
+                status, reply = lanes[k].send(data)
+                while status == 409 and reply["code"] == "gap":
+                    status, reply = lanes[k].send(data)
+                assert status == 200 and reply["outcomes"] == [], reply
+        threads = [threading.Thread(target=run, args=(k,)) for k in range(DEPTH)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
         took = time.monotonic() - t0
         n = len(bodies) * BATCH
         after = gw.metrics()
@@ -91,7 +105,7 @@ def main():
         while True:
             status, data = node.request("GET", "/sync/v1/feed?after=%d" % cursor)
             last = gc.unpack(data)
-            rows += sum(isinstance(l, list) for l in last) if len(sys.argv) > 3 else 0
+            rows += sum(isinstance(l, list) for l in last)
             cursor = last[-1]["done"]
             if not last[-1]["more"]:
                 break
