@@ -377,8 +377,11 @@ class HttpHostile(unittest.TestCase):
         for garbage in (get("/hello"), b"\0" * 1000, b"\x16\x03\x01\xff\xff" + b"\xaa" * 500, os.urandom(4000),
                         b"\x15\x03\x03\x00\x02\x02\x28", b""):
             with self.server.raw() as s:
-                s.sendall(garbage)
-                s.shutdown(socket.SHUT_WR)
+                try:
+                    s.sendall(garbage)
+                    s.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass  # closed already: as good
                 self.assertNotIn(b"hello\n", read_all(s))
 
     def test_only_tls_1_3_is_spoken(self):
@@ -535,7 +538,10 @@ class HttpStop(unittest.TestCase):
         self.assertEqual(request(server, get("/hello"))[2], b"hello\n")
         with server.raw() as s:
             s.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(512) + b"\r\n\r\n")
-            s.shutdown(socket.SHUT_WR)
+            try:
+                s.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
             self.assertNotIn(b"200", read_all(s))
         self.assertEqual(request(server, get("/hello"))[2], b"hello\n")
         server.stop()
