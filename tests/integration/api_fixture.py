@@ -284,7 +284,7 @@ class Events(threading.Thread):
                         self.seen.append((ident, event, json.loads("\n".join(data))))
                         self.arrived.notify_all()
                     event, data = None, []
-        except (OSError, http.client.HTTPException, ValueError):
+        except (OSError, http.client.HTTPException, ValueError, AttributeError):  # closed by us meanwhile
             pass
         with self.arrived:
             self.ended = True
