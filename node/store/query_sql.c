@@ -27,6 +27,12 @@ static void add_term(struct query_sql *s, const struct core_column *c, bool key,
     s->terms[s->term_count++] = (struct query_term){c, key, descending, c != NULL && c->nullable};
 }
 
+/* Moments of one instant go on by their text; decimals of one value are equal. */
+static bool has_text_term(const struct core_column *c)
+{
+    return c == NULL || c->type != CORE_TYPE_DECIMAL;
+}
+
 static void make_terms(struct query_sql *s)
 {
     for (int i = 0; i < s->q->order_count; i++) {
@@ -34,7 +40,8 @@ static void make_terms(struct query_sql *s)
         bool descending = s->q->orders[i].descending;
         if (c != NULL && column_has_key(c))
             add_term(s, c, true, descending);
-        add_term(s, c, false, descending);
+        if (has_text_term(c))
+            add_term(s, c, false, descending);
         if (c == NULL)
             return; /* nothing is equal behind id */
     }
@@ -188,7 +195,8 @@ static int take_cursor(struct query_sql *s, const struct core_image *im, struct 
             return bad_cursor(err);
         if (column_has_key(c))
             s->after[n++] = value_of(s, c, true, v);
-        s->after[n++] = value_of(s, c, false, v);
+        if (has_text_term(c))
+            s->after[n++] = value_of(s, c, false, v);
     }
     if (n < s->term_count)
         s->after[n] = value_of(s, NULL, false, core_image_field(im, 2));

@@ -73,7 +73,8 @@ struct node_store {
         void *user;
     } listeners[LISTENERS_MAX];
     int listener_count;
-    int64_t event_last; /* the writer's */
+    int64_t event_last; /* the writer's, and the next */
+    bool commits_fail;
     void (*closed)(void *user);
     void *closed_user;
     bool vfs_registered;
@@ -220,7 +221,9 @@ static void group_undo(struct node_store *s, struct node_db *db, const struct st
     for (struct node_job *job = group->first; job != NULL; job = job->next)
         if (job->rc == 0)
             job_failed(job, rc, err);
-    base_log(BASE_LOG_ERROR, "commit_failed", "%d writes: %s", group->count, err->text);
+    if (!s->commits_fail) /* once: a full disk must not be filled with lines about it */
+        base_log(BASE_LOG_ERROR, "commit_failed", "%d writes: %s", group->count, err->text);
+    s->commits_fail = true;
 }
 
 static void group_done(struct node_store *s, struct job_list *group, struct moved_batch *batch)
@@ -270,6 +273,9 @@ static void run_group(struct node_store *s, struct node_db *db, struct node_job 
         rc = run_sql(db, "COMMIT", &err);
     struct moved_batch *batch = NULL;
     if (rc == 0) {
+        if (s->commits_fail)
+            base_log(BASE_LOG_INFO, "commits_again", "writes are taken again");
+        s->commits_fail = false;
         if (db->catalog != s->newest)
             catalog_publish(s, db->catalog);
         batch = batch_of(s, db);

@@ -179,10 +179,13 @@ struct base_uuid uuid_of(const char *text)
     return u;
 }
 
+const char *fixture_parent = "/tmp";
+
 void fixture_make(struct fixture *f)
 {
     struct base_err err = {0};
-    *f = (struct fixture){.dir = "/tmp/ew_store_XXXXXX"};
+    *f = (struct fixture){.moved = 0};
+    snprintf(f->dir, sizeof f->dir, "%s/ew_store_XXXXXX", fixture_parent);
     assert_int_equal(seal_init(NULL), 0);
     assert_non_null(mkdtemp(f->dir));
     f->id = (struct node_identity){.tenant_id = uuid_of(test_tenant),

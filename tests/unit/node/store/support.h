@@ -27,6 +27,7 @@ extern const uint8_t test_key[32];
 extern const char test_tenant[], test_node[], test_timeline[];
 extern const char test_catalog[]; /* version 7 */
 
+extern const char *fixture_parent;     /* the folder that a fixture's own is made in; "/tmp" */
 void fixture_make(struct fixture *f);  /* created and opened, without a catalog */
 void fixture_ready(struct fixture *f); /* with the catalog, filled with nothing, cursor 0 */
 void fixture_open(struct fixture *f);
