@@ -202,10 +202,18 @@ static bool add_ids(struct group *g)
     return push_uuid_array(&g->p->plan, &g->params[g->param_count++], g->count, ids);
 }
 
+/* As the registration has it; the row security policy compares it with the transaction's own.
+ * Asking everward.tenant() once more in each statement costs a tenth of a millisecond. */
+static void add_tenant(struct group *g)
+{
+    g->params[g->param_count++] = gw_text(g->p->who.tenant);
+}
+
 static bool write_insert(struct group *g, struct base_buf *sql)
 {
     base_buf_printf(sql, "INSERT INTO %s (%s, %s", g->t->rel, g->t->tenant, g->t->key);
-    base_buf_str(&g->list, "(SELECT everward.tenant()), x.c0");
+    base_buf_str(&g->list, "$1::uuid, x.c0");
+    add_tenant(g);
     if (!add_ids(g))
         return false;
     unnest_add(g, true);
@@ -225,6 +233,7 @@ static bool write_insert(struct group *g, struct base_buf *sql)
 static bool write_update(struct group *g, struct base_buf *sql)
 {
     base_buf_printf(sql, "UPDATE %s AS r SET ", g->t->rel);
+    add_tenant(g);
     if (!add_ids(g))
         return false;
     unnest_add(g, true);
@@ -236,17 +245,16 @@ static bool write_update(struct group *g, struct base_buf *sql)
     }
     base_buf_printf(sql,
                     "%s FROM unnest(%s) AS x (%s)"
-                    " WHERE r.%s = (SELECT everward.tenant()) AND r.%s = x.c0",
+                    " WHERE r.%s = $1::uuid AND r.%s = x.c0",
                     g->list.data, g->unnest.data, g->names.data, g->t->tenant, g->t->key);
     return true;
 }
 
 static bool write_delete(struct group *g, struct base_buf *sql)
 {
-    base_buf_printf(sql,
-                    "DELETE FROM %s AS r WHERE r.%s = (SELECT everward.tenant())"
-                    " AND r.%s = ANY ($1::uuid[])",
+    base_buf_printf(sql, "DELETE FROM %s AS r WHERE r.%s = $1::uuid AND r.%s = ANY ($2::uuid[])",
                     g->t->rel, g->t->tenant, g->t->key);
+    add_tenant(g);
     return add_ids(g);
 }
 
