@@ -105,6 +105,8 @@ bool engine_reply_failed(struct node_engine *e, struct node_request *r, enum cor
         (void)snprintf(e->fence, sizeof e->fence, "the centre refuses this node: %.150s. Nothing here is deleted; ask the operator of the gateway.", text);
     core_session_on_failed(&e->session, lane, why, now, r->retry_after_s * 1000, engine_random());
     base_buf_release(&r->reply);
+    if (lane == CORE_LANE_PUSH && why != CORE_FAILED_PASSING)
+        engine_doubt(e);
     return true;
 }
 
@@ -119,6 +121,12 @@ void engine_failed(struct node_engine *e, enum core_lane_name lane, int rc, cons
     if (why == CORE_FAILED_REFUSED)
         (void)snprintf(e->fence, sizeof e->fence, "%.250s", text);
     core_session_on_failed(&e->session, lane, why, base_clock_monotonic_ms(), 0, engine_random());
+}
+
+void engine_doubt(struct node_engine *e)
+{
+    core_session_on_doubt(&e->session);
+    node_transport_cancel(e->transport, &e->pull_request);
 }
 
 void engine_fenced(struct node_engine *e, enum core_lane_name lane, const char *why)

@@ -117,6 +117,8 @@ uint32_t engine_random(void);
  * server's clock from its Date. */
 bool engine_reply_failed(struct node_engine *e, struct node_request *r, enum core_lane_name lane);
 void engine_failed(struct node_engine *e, enum core_lane_name lane, int rc, const char *text);
+/* What the push lane met makes a greeting needed: the long poll does not hold it up. */
+void engine_doubt(struct node_engine *e);
 void engine_fenced(struct node_engine *e, enum core_lane_name lane, const char *why);
 
 /* hello.c */

@@ -175,8 +175,11 @@ static void settled(struct node_job *job)
 {
     struct settle *s = (struct settle *)job;
     struct node_engine *e = s->e;
-    if (job->rc != 0) /* hello asks for it again */
-        engine_failed(e, CORE_LANE_PULL, BASE_EPROTO, job->err.text);
+    if (job->rc != 0) { /* hello asks for it again */
+        base_log(BASE_LOG_WARN, "sync_failed", "a receipt could not be stored: %s", job->err.text);
+        (void)snprintf(e->trouble, sizeof e->trouble, "%.250s", job->err.text);
+        engine_doubt(e);
+    }
     engine_receipt_release(&s->receipt, s->root);
     free(s);
     engine_refresh(e);
@@ -230,6 +233,7 @@ static void pushed(struct node_request *r)
         free(s);
         engine_push_reset(e);
         engine_failed(e, CORE_LANE_PUSH, BASE_EPROTO, err.text);
+        engine_doubt(e);
     } else {
         take_receipt(e, s, r->took_ms);
     }
@@ -263,6 +267,7 @@ static void send_batch(struct node_engine *e)
 void engine_push_reset(struct node_engine *e)
 {
     e->batch[1].ready = false; /* its lines are in the store; it is made anew */
+    e->pushed_seq = 0;         /* what is stored as acknowledged counts, until a receipt tells more */
 }
 
 void engine_push(struct node_engine *e)

@@ -267,20 +267,36 @@ void node_transport_send(struct node_transport *t, struct node_request *r)
     (void)uv_idle_start(&t->failed_later, deliver_unstarted);
 }
 
+static void cancel(struct node_transport *t, struct node_request *r)
+{
+    (void)curl_multi_remove_handle(t->multi, r->handle);
+    curl_easy_cleanup(r->handle);
+    curl_slist_free_all(r->headers);
+    r->handle = r->headers = NULL;
+    r->rc = base_fail(&r->err, BASE_ECANCELED, "the line was closed");
+    r->done(r);
+}
+
+void node_transport_cancel(struct node_transport *t, struct node_request *r)
+{
+    struct node_request *at = t->running;
+    while (at != NULL && at != r)
+        at = at->next;
+    if (at == NULL)
+        return;
+    unlink_request(&t->running, r);
+    cancel(t, r);
+}
+
 void node_transport_cancel_all(struct node_transport *t)
 {
     struct node_request *list = t->running;
-    t->running = NULL;
+    t->running = NULL; /* what a done starts is not ended */
     while (list != NULL) {
         struct node_request *r = list;
         list = r->next;
         r->next = NULL;
-        (void)curl_multi_remove_handle(t->multi, r->handle);
-        curl_easy_cleanup(r->handle);
-        curl_slist_free_all(r->headers);
-        r->handle = r->headers = NULL;
-        r->rc = base_fail(&r->err, BASE_ECANCELED, "the line was closed");
-        r->done(r);
+        cancel(t, r);
     }
 }
 

@@ -54,6 +54,8 @@ int node_transport_open(struct node_transport **out, struct uv_loop_s *loop, con
                         struct base_err *err);
 /* Starts it. On failure done is called from the loop with rc set. */
 void node_transport_send(struct node_transport *t, struct node_request *r);
+/* Ends this one if it is under way (done with BASE_ECANCELED). */
+void node_transport_cancel(struct node_transport *t, struct node_request *r);
 /* Ends every request under way (done with BASE_ECANCELED). */
 void node_transport_cancel_all(struct node_transport *t);
 void node_transport_close(struct node_transport *t, void (*closed)(void *user), void *user);

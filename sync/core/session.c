@@ -17,8 +17,11 @@ static void enter(struct core_session *s, enum core_phase phase)
     s->greeted = phase != CORE_GREETING && phase != CORE_STOPPED;
 }
 
-static enum core_phase phase_after_greeting(const struct core_session *s)
+/* Where a greeted session goes on. A session that must greet anew (the other lane was refused meanwhile) stays there. */
+static enum core_phase phase_after(const struct core_session *s)
 {
+    if (!s->greeted)
+        return s->phase;
     if (s->catalog_have < s->catalog_want)
         return CORE_CATALOG;
     return s->filled ? CORE_FOLLOWING : CORE_FILLING;
@@ -29,6 +32,7 @@ void core_session_init(struct core_session *s, int64_t now, bool link_open, bool
     *s = (struct core_session){.link_open = link_open,
                                .phase = CORE_GREETING,
                                .filled = filled,
+                               .lost = true,
                                .outbox = true, /* until a look into it says otherwise */
                                .catalog_have = catalog_version,
                                .batch = CORE_SESSION_BATCH_FIRST,
@@ -57,8 +61,13 @@ enum core_do core_session_next(struct core_session *s, int64_t now, int64_t *unt
     *until = -1;
     if (!s->link_open)
         return CORE_DO_WAIT;
+    if (s->greeted && s->lost) { /* an outage is not a standstill */
+        s->lost = false;
+        s->progress_at = now;
+    }
     if (s->greeted && s->outbox && ready(&s->push, now, until)) {
         s->push.busy = true;
+        s->outbox_again = false;
         return CORE_DO_PUSH;
     }
     if (ready(&s->pull, now, until)) {
@@ -72,7 +81,7 @@ void core_session_on_link(struct core_session *s, int64_t now, bool open)
 {
     s->link_open = open;
     s->pull.not_before = s->push.not_before = 0;
-    s->progress_at = now;
+    s->lost = true;
     enter(s, CORE_GREETING);
 }
 
@@ -86,6 +95,7 @@ void core_session_on_local(struct core_session *s, int64_t now)
     if (!s->outbox)
         s->progress_at = now;
     s->outbox = true;
+    s->outbox_again = true;
 }
 
 static void pulled(struct core_session *s)
@@ -100,24 +110,23 @@ void core_session_on_hello(struct core_session *s, int64_t catalog_version, bool
     pulled(s);
     s->filled = filled;
     s->catalog_want = catalog_version;
-    enter(s, phase_after_greeting(s));
+    s->greeted = s->link_open; /* closed by hand while the answer was worked on: greeted again when it opens */
+    enter(s, phase_after(s));
 }
 
 void core_session_on_catalog(struct core_session *s, int64_t version, bool filled)
 {
     pulled(s);
-    s->catalog_have = version;
-    if (s->catalog_want < version)
-        s->catalog_want = version;
+    s->catalog_have = s->catalog_want = version; /* a newer one that was hoped for may not exist */
     s->filled = filled;
-    enter(s, phase_after_greeting(s));
+    enter(s, phase_after(s));
 }
 
 void core_session_on_fill(struct core_session *s, bool done)
 {
     pulled(s);
     s->filled = done;
-    enter(s, phase_after_greeting(s));
+    enter(s, phase_after(s));
 }
 
 void core_session_on_feed(struct core_session *s, int64_t catalog_version)
@@ -125,7 +134,7 @@ void core_session_on_feed(struct core_session *s, int64_t catalog_version)
     pulled(s);
     if (s->catalog_want < catalog_version)
         s->catalog_want = catalog_version;
-    enter(s, phase_after_greeting(s));
+    enter(s, phase_after(s));
 }
 
 /* Towards the goal time, by at most a factor of two a step. */
@@ -146,7 +155,7 @@ void core_session_on_pushed(struct core_session *s, int64_t now, int count, bool
     s->push.busy = false;
     s->push.failures = 0;
     s->push.not_before = 0;
-    s->outbox = more;
+    s->outbox = more || s->outbox_again;
     s->progress_at = now;
     if (count >= s->batch) /* a full one: its time says something about the size */
         s->batch = next_batch(count, took_ms);
@@ -172,8 +181,12 @@ void core_session_on_failed(struct core_session *s, enum core_lane_name name, en
     lane->not_before = now + pause_ms(lane->failures, at_least_ms, random);
     switch (why) {
     case CORE_FAILED_PASSING:
-        if (name == CORE_LANE_PULL && s->phase != CORE_STOPPED)
-            enter(s, CORE_GREETING);
+        if (name == CORE_LANE_PULL) {
+            s->lost = true;
+            core_session_on_doubt(s);
+        } else if (s->batch / 2 >= CORE_SESSION_BATCH_MIN) {
+            s->batch /= 2; /* perhaps it is too much for this line */
+        }
         break;
     case CORE_FAILED_STALE:
         s->catalog_want = s->catalog_have + 1;
@@ -184,10 +197,17 @@ void core_session_on_failed(struct core_session *s, enum core_lane_name name, en
         enter(s, CORE_GREETING);
         break;
     case CORE_FAILED_REFUSED:
+        s->lost = true;
         enter(s, CORE_STOPPED);
         s->pull.not_before = now + CORE_SESSION_REFUSED_MS;
         break;
     }
+}
+
+void core_session_on_doubt(struct core_session *s)
+{
+    if (s->phase != CORE_STOPPED)
+        enter(s, CORE_GREETING);
 }
 
 bool core_session_stuck(struct core_session *s, int64_t now)
@@ -196,7 +216,8 @@ bool core_session_stuck(struct core_session *s, int64_t now)
         return false;
     s->progress_at = now;
     s->resets++;
-    s->push = (struct core_lane){0};
+    s->push.failures = 0; /* busy stays: whoever works for the lane says when it ends */
+    s->push.not_before = s->pull.not_before = 0;
     enter(s, CORE_GREETING);
     return true;
 }

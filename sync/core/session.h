@@ -49,10 +49,12 @@ struct core_session {
     bool greeted;        /* since the last failure of the pull lane */
     struct core_lane pull, push;
     bool outbox;         /* there may be changes to push */
+    bool outbox_again;   /* written while a push was under way: what that push finds is not all */
+    bool lost;           /* no greeting went well since the line was last lost */
     bool filled;
     int64_t catalog_have, catalog_want;
     int batch;           /* changes in the next push */
-    int64_t progress_at; /* when something was last pushed or nothing waited */
+    int64_t progress_at; /* when something was last pushed, nothing waited, or the line came back */
     int resets;          /* how often it was found stuck */
 };
 
@@ -82,6 +84,8 @@ enum core_failure {
 /* random: any 32 bits; at_least_ms: from Retry-After, else 0. */
 void core_session_on_failed(struct core_session *s, enum core_lane_name lane, enum core_failure why, int64_t now, int64_t at_least_ms,
                             uint32_t random);
+/* What we believe about the centre may be wrong: greeted again as soon as the pull lane is free. */
+void core_session_on_doubt(struct core_session *s);
 /* Connected, outbox not empty, nothing taken for CORE_SESSION_STUCK_MS: true once, and the session has begun anew. */
 bool core_session_stuck(struct core_session *s, int64_t now);
 
