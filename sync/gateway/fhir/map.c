@@ -19,7 +19,8 @@ static const struct kind kinds[] = {
     {"Location", gw_map_location,
      "status name identifier partOf managingOrganization physicalType operationalStatus mode"},
     {"Practitioner", gw_map_practitioner, "active name"},
-    {"PractitionerRole", gw_map_practitioner_role, "active practitioner organization code location"},
+    {"PractitionerRole", gw_map_practitioner_role,
+     "active practitioner organization code location"},
     {"Patient", gw_map_patient,
      "active name identifier telecom gender birthDate deceasedBoolean deceasedDateTime address "
      "maritalStatus contact communication link"},
@@ -59,8 +60,7 @@ static const struct kind kinds[] = {
      "status docStatus type subject date author description content context relatesTo"},
     {"Composition", gw_map_composition,
      "status type subject encounter date author title section relatesTo"},
-    {"AuditEvent", gw_map_audit,
-     "type subtype action recorded outcome outcomeDesc agent entity"},
+    {"AuditEvent", gw_map_audit, "type subtype action recorded outcome outcomeDesc agent entity"},
 };
 
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
@@ -144,8 +144,9 @@ int gw_fhir_map(struct gw_fhir_unit *out, const cJSON *resource, const struct gw
     out->reason[0] = '\0';
     out->row_count = out->note_count = 0;
     (void)snprintf(out->type, sizeof out->type, "?");
-    const cJSON *type =
-        cJSON_IsObject(resource) ? cJSON_GetObjectItemCaseSensitive(resource, "resourceType") : NULL;
+    const cJSON *type = cJSON_IsObject(resource)
+                            ? cJSON_GetObjectItemCaseSensitive(resource, "resourceType")
+                            : NULL;
     if (!cJSON_IsString(type) || !showable(type->valuestring)) {
         gw_refuse(&m, "it has no resourceType");
         return 0;

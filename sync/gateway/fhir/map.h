@@ -3,10 +3,10 @@
  *
  * Does:       reads, checks and places what a resource says, with numbers and moments as they were
  *             written; resolves references to ids; says what it did not place and why.
- * Does not:   know the database: whether a row that a reference names is there, is the import's to find.
- * Thread:     any; pure but for the arena.
- * Invariant:  each unit has exactly one outcome; rows[0] is the resource's own row, the others hang on
- *             it. Nothing is left out without a note. Notes and reasons hold names of FHIR's, never values.
+ * Does not:   know the database: whether a row that a reference names is there, is the import's to
+ * find. Thread:     any; pure but for the arena. Invariant:  each unit has exactly one outcome;
+ * rows[0] is the resource's own row, the others hang on it. Nothing is left out without a note.
+ * Notes and reasons hold names of FHIR's, never values.
  *
  * Ids: a FHIR id that is a uuid is the row's id; any other becomes
  * seal_uuid_derived(tenant, "Type/id"). Rows beside the first are derived from that name and what
@@ -56,8 +56,8 @@ typedef const char *(*gw_fhir_bundle_cb)(void *user, const char *url);
 
 struct gw_fhir_context {
     struct base_uuid tenant;
-    struct base_arena *arena;  /* the unit's rows live here */
-    const char *full_url;      /* of the bundle's entry, or NULL */
+    struct base_arena *arena; /* the unit's rows live here */
+    const char *full_url;     /* of the bundle's entry, or NULL */
     void *user;
     gw_fhir_bundle_cb bundle; /* NULL outside a bundle */
 };

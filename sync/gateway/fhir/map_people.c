@@ -88,7 +88,8 @@ static const cJSON *best_name(struct gw_map *m, const cJSON *names)
 }
 
 /* An array of strings, joined; null stands where there is only an extension. */
-static const char *joined(struct gw_map *m, const cJSON *from, const char *name, const char *between)
+static const char *joined(struct gw_map *m, const cJSON *from, const char *name,
+                          const char *between)
 {
     struct base_buf b;
     const cJSON *array = from != NULL ? cJSON_GetObjectItemCaseSensitive(from, name) : NULL;
@@ -134,7 +135,8 @@ static void set_name(struct gw_map *m, struct gw_fhir_row *row, const cJSON *nam
         gw_note(m, "name.prefix and suffix: no column");
 }
 
-/* The family name's plain letters and the end of the id: alike at every import, unlike anyone's else. */
+/* The family name's plain letters and the end of the id: alike at every import, unlike anyone's
+ * else. */
 static void set_username(struct gw_map *m, struct gw_fhir_row *row, const char *family)
 {
     char text[BASE_UUID_CHARS + 1];
@@ -186,7 +188,8 @@ void gw_map_practitioner_role(struct gw_map *m)
         gw_unplace(m, "it is not active: it gives no role");
     if (codes == NULL || codes->child == NULL)
         gw_unplace(m, "it has no code: it gives no role");
-    for (const cJSON *c = codes != NULL ? codes->child : NULL; c != NULL && !m->failed; c = c->next) {
+    for (const cJSON *c = codes != NULL ? codes->child : NULL; c != NULL && !m->failed;
+         c = c->next) {
         struct gw_coding role = gw_concept(m, c);
         const cJSON *place = places != NULL ? places->child : NULL;
         if (role.code == NULL)
@@ -215,7 +218,8 @@ static void set_telecom(struct gw_map *m, struct gw_fhir_row *row)
     const char *email = telecom(m, list, "email");
     gw_set(m, row, "phone", phone);
     gw_set(m, row, "email", email);
-    if (list != NULL && cJSON_GetArraySize(list) > (phone != NULL ? 1 : 0) + (email != NULL ? 1 : 0))
+    if (list != NULL &&
+        cJSON_GetArraySize(list) > (phone != NULL ? 1 : 0) + (email != NULL ? 1 : 0))
         gw_note(m, "telecom: more than one phone and one email");
 }
 
@@ -350,7 +354,8 @@ void gw_map_patient(struct gw_map *m)
     set_address(m, row);
     set_contact(m, row);
     set_language(m, row);
-    gw_set(m, row, "marital_status", gw_concept(m, gw_object(m, m->resource, "maritalStatus")).code);
+    gw_set(m, row, "marital_status",
+           gw_concept(m, gw_object(m, m->resource, "maritalStatus")).code);
     gw_set(m, row, "active", gw_bool(m, m->resource, "active"));
     add_identifiers(m);
     add_links(m);

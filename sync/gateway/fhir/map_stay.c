@@ -1,4 +1,5 @@
-/* What happens to a patient in a stay: Encounter, AllergyIntolerance, Condition, Task, Appointment. */
+/* What happens to a patient in a stay: Encounter, AllergyIntolerance, Condition, Task, Appointment.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -101,9 +102,9 @@ static void set_attending(struct gw_map *m, struct gw_fhir_row *row)
 
 void gw_map_encounter(struct gw_map *m)
 {
-    static const char *const statuses[] = {
-        "planned",  "arrived",   "triaged",          "in-progress", "onleave",
-        "finished", "cancelled", "entered-in-error", "unknown",     NULL};
+    static const char *const statuses[] = {"planned", "arrived",  "triaged",   "in-progress",
+                                           "onleave", "finished", "cancelled", "entered-in-error",
+                                           "unknown", NULL};
     struct gw_fhir_row *row = gw_row(m, GW_WARD_ENCOUNTER, NULL);
     const cJSON *class = gw_object(m, m->resource, "class");
     const cJSON *types = gw_array(m, m->resource, "type");
@@ -128,14 +129,23 @@ void gw_map_encounter(struct gw_map *m)
     set_places(m, row, end);
 }
 
-/* "None known" is said by a code: SNOMED CT's family of them and the international patient summary's. */
+/* "None known" is said by a code: SNOMED CT's family of them and the international patient
+ * summary's. */
 static bool none_known(struct gw_map *m, const cJSON *concept)
 {
-    static const char *const codes[] = {"716186003", "409137002", "428607008", "429625007",
-                                        "428197003", "716184000", "716220001", "1003774007",
-                                        "no-known-allergies", "no-known-medication-allergies",
+    static const char *const codes[] = {"716186003",
+                                        "409137002",
+                                        "428607008",
+                                        "429625007",
+                                        "428197003",
+                                        "716184000",
+                                        "716220001",
+                                        "1003774007",
+                                        "no-known-allergies",
+                                        "no-known-medication-allergies",
                                         "no-known-food-allergies",
-                                        "no-known-environmental-allergies", NULL};
+                                        "no-known-environmental-allergies",
+                                        NULL};
     for (int i = 0; codes[i] != NULL; i++)
         if (gw_has_code(m, concept, codes[i]))
             return true;
@@ -291,7 +301,8 @@ void gw_map_task(struct gw_map *m)
     gw_set(m, row, "description", words != NULL ? words : gw_words(m, concept));
     gw_set(m, row, "due_at", due != NULL ? due : start);
     gw_set_ref(m, row, "owner_id", gw_object(m, m->resource, "owner"), "owner", "Practitioner");
-    gw_set_ref(m, row, "location_id", gw_object(m, m->resource, "location"), "location", "Location");
+    gw_set_ref(m, row, "location_id", gw_object(m, m->resource, "location"), "location",
+               "Location");
     gw_set(m, row, "note", gw_notes_text(m, m->resource, "note"));
     gw_set_ref(m, row, "recorded_by", gw_object(m, m->resource, "requester"), "requester",
                "Practitioner");
@@ -307,7 +318,8 @@ void gw_map_appointment(struct gw_map *m)
 {
     static const struct {
         const char *type, *column;
-    } who[] = {{"Patient", "patient_id"}, {"Practitioner", "practitioner_id"},
+    } who[] = {{"Patient", "patient_id"},
+               {"Practitioner", "practitioner_id"},
                {"Location", "location_id"}};
     struct gw_fhir_row *row = gw_row(m, GW_WARD_APPOINTMENT, NULL);
     const cJSON *list = gw_array(m, m->resource, "participant");

@@ -1,5 +1,6 @@
 #include "sync/gateway/fhir/read.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +102,8 @@ const cJSON *gw_object(struct gw_map *m, const cJSON *from, const char *name)
     return typed(m, from, name, cJSON_IsObject, "an object");
 }
 
-/* An array's elements are objects wherever this is used; null stands for what only has extensions. */
+/* An array's elements are objects wherever this is used; null stands for what only has extensions.
+ */
 const cJSON *gw_array(struct gw_map *m, const cJSON *from, const char *name)
 {
     const cJSON *array = typed(m, from, name, cJSON_IsArray, "an array");
@@ -379,8 +381,7 @@ const char *gw_target(struct gw_map *m, const cJSON *ref, const char **why)
     *why = "names nothing that can be looked up";
     if (s == NULL)
         return NULL;
-    const char *within =
-        m->ctx->bundle != NULL ? m->ctx->bundle(m->ctx->user, s) : NULL;
+    const char *within = m->ctx->bundle != NULL ? m->ctx->bundle(m->ctx->user, s) : NULL;
     if (within != NULL)
         return within;
     if (s[0] == '#') {

@@ -15,9 +15,9 @@ struct gw_map {
     const struct gw_fhir_context *ctx;
     struct gw_fhir_unit *out;
     const cJSON *resource;
-    const char *id;      /* FHIR id, or what stands for it */
-    const char *key;     /* "Type/id" */
-    bool failed;         /* the unit's outcome is set */
+    const char *id;  /* FHIR id, or what stands for it */
+    const char *key; /* "Type/id" */
+    bool failed;     /* the unit's outcome is set */
     bool no_memory;
     const char *const *known; /* elements that this type's map reads or may pass over */
 };
@@ -61,7 +61,8 @@ void gw_set(struct gw_map *m, struct gw_fhir_row *row, const char *column, const
 bool gw_set_decimal(struct gw_map *m, struct gw_fhir_row *row, const char *column,
                     const char *number);
 void gw_set_coding(struct gw_map *m, struct gw_fhir_row *row, struct gw_coding c);
-/* A reference of one of the types (space-separated) that the column's table holds; others become notes. */
+/* A reference of one of the types (space-separated) that the column's table holds; others become
+ * notes. */
 void gw_set_ref(struct gw_map *m, struct gw_fhir_row *row, const char *column, const cJSON *ref,
                 const char *element, const char *types);
 /* patient_id; the unit is unplaced without one. */

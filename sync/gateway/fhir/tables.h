@@ -1,11 +1,10 @@
 /*
  * sync/gateway/fhir/tables.h - the ward tables as the import fills them (docs/CENTRAL.md, "Ward").
  *
- * Does:       names tables, columns, their types, what a column refers to and how strictly, and what
- *             a second import may change. The order of the tables is the order of loading: a row's
- *             parents stand in an earlier table or in its own.
- * Does not:   know FHIR or SQL's text.
- * Invariant:  column k of a row is specs[table].columns[k]; site_id and rev are left to the database.
+ * Does:       names tables, columns, their types, what a column refers to and how strictly, and
+ * what a second import may change. The order of the tables is the order of loading: a row's parents
+ * stand in an earlier table or in its own. Does not:   know FHIR or SQL's text. Invariant:  column
+ * k of a row is specs[table].columns[k]; site_id and rev are left to the database.
  */
 #ifndef SYNC_GATEWAY_FHIR_TABLES_H
 #define SYNC_GATEWAY_FHIR_TABLES_H
@@ -82,6 +81,8 @@ struct gw_ward_spec {
 const struct gw_ward_spec *gw_ward_spec(enum gw_ward_table table);
 /* Index of a column. A name that the table has not is a programmer's error. */
 int gw_ward_column(enum gw_ward_table table, const char *name);
+/* Does any column name rows of this table? */
+bool gw_ward_referred(enum gw_ward_table table);
 const char *gw_ward_sql_type(enum gw_ward_type type);
 
 #endif
