@@ -28,8 +28,17 @@ class Tablet:
             self.login()
 
     def login(self):
+        """A node that has just started says 503 for a moment: nothing was done, so it is asked again."""
         name, password = self.user
-        self.token = self.request("POST", "/api/v1/session", {"name": name, "password": password})[0]["token"]
+        end = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                self.token = self.request("POST", "/api/v1/session", {"name": name, "password": password})[0]["token"]
+                return
+            except ApiError as e:
+                if e.status != 503 or time.monotonic() > end:
+                    raise
+            time.sleep(0.05)
 
     def request(self, method, path, body=None, headers=None):
         """One request; the reply's JSON and headers. The connection is opened anew if the node has closed it."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from demolib.client import ApiError
 from demolib.stack import Stack, StackError
 from demolib.story import NODES, OTHER, TENANT, USER, Story
 
@@ -96,7 +97,7 @@ def play(stack, once):
         write_demo_json(stack, password)
         say(f"All is up after {time.monotonic() - started:.1f} s.")
         good, line = Story(stack, password).play()
-    except (StackError, OSError, AssertionError, TimeoutError, subprocess.SubprocessError, RuntimeError, KeyError) as e:
+    except (StackError, ApiError, OSError, AssertionError, TimeoutError, subprocess.SubprocessError, RuntimeError, KeyError) as e:
         good, line = False, f"{type(e).__name__}: {e}"
     if once or not good:
         stack.stop()

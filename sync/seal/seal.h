@@ -50,7 +50,7 @@ void seal_sign(uint8_t sig[SEAL_SIGNATURE_BYTES], const void *msg, size_t len,
 bool seal_verify(const uint8_t sig[SEAL_SIGNATURE_BYTES], const void *msg, size_t len,
                  const uint8_t pk[SEAL_PUBLIC_KEY_BYTES]);
 
-/* Argon2id, interactive cost (64 MiB, about 0.1 s): never on a loop thread. */
+/* Argon2id, 32 MiB and 4 passes (about 0.1 s): never on a loop thread. */
 int seal_password_hash(char out[SEAL_PASSWORD_TEXT_BYTES], const char *password, size_t len,
                        struct base_err *err);
 bool seal_password_verify(const char *text, const char *password, size_t len);

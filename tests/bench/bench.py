@@ -46,8 +46,8 @@ def limit_upsert(stack):
     batch = """
         BEGIN; SET LOCAL everward.tenant_id = '00000000-0000-7000-8000-000000000001';
         WITH w AS (INSERT INTO limits.t SELECT '00000000-0000-7000-8000-000000000001', gen_random_uuid(), 'final', 'vital-signs', '8867-4',
-            'Heart rate', 60.5, 1 FROM generate_series(1, 1000) ON CONFLICT (tenant_id, id) DO UPDATE SET a = excluded.a, rev = limits.t.rev + 1
-            RETURNING tenant_id, id, rev, limits.t::text AS image)
+            'Heart rate', 60.5, 1 FROM generate_series(1, 1000) ON CONFLICT (tenant_id, id) DO UPDATE SET a = excluded.a, rev = t.rev + 1
+            RETURNING tenant_id, id, rev, t::text AS image)
         INSERT INTO limits.log (tenant_id, id, rev, image) SELECT * FROM w;
         COMMIT;"""
     taken = seconds(lambda: stack.sql(batch * 100, "everward_app"))
