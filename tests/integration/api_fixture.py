@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -263,6 +264,7 @@ class Events(threading.Thread):
             headers["Last-Event-ID"] = last_id
         self.connection = http.client.HTTPSConnection("localhost", client.node.port, timeout=TIMEOUT_S, context=client.node.context)
         self.connection.request("GET", f"/api/v1/events{query}", headers=headers)
+        self.socket = self.connection.sock
         self.reply = self.connection.getresponse()
         if self.reply.status == 200:
             self.start()
@@ -298,4 +300,12 @@ class Events(threading.Thread):
             return find()
 
     def close(self):
+        """The reader sits in a read and holds its lock: the socket ends first."""
+        if self.socket:
+            try:
+                self.socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        if self.is_alive():
+            self.join(TIMEOUT_S)
         self.connection.close()

@@ -107,7 +107,7 @@ class Streams(unittest.TestCase):
 
     def test_clients_that_vanish_or_never_read_do_no_harm(self):
         for _ in range(20):
-            Events(self.ann).connection.sock.close()
+            Events(self.ann).socket.close()
         for _ in range(50):
             self.write()
         self.assertEqual(self.ann.get("/readyz").status, 200)
