@@ -325,6 +325,7 @@ class Stack:
         if not process.pid:
             process.start([self.everward, "serve", "--config", self.node_config(name)])
         self.wait_port(self.facts["nodes"][name]["port"], process)
+        self.wait_status(name, lambda s: s.get("since"), START_S, "its state")
 
     def node_command(self, name, *args, **kw):
         return self.command(self.everward, *args, "--config", self.node_config(name), **kw)
