@@ -239,7 +239,8 @@ void gw_add_enter(struct gw_flight *f, const struct gw_who *who)
         " set_config('extra_float_digits', '1', true),"
         " set_config('bytea_output', 'hex', true),"
         " set_config('statement_timeout', '60000', true),"
-        " set_config('lock_timeout', '15000', true)"
+        " set_config('lock_timeout', '15000', true),"
+        " set_config('idle_in_transaction_session_timeout', '60000', true)"
         " FROM everward.enter_node($1::uuid, $2::bytea) e",
         2, p);
 }

@@ -321,7 +321,10 @@ static void on_catalog(void *user, int rc, struct gw_catalog *c)
 
 static void on_who(struct gateway *gw, struct net_http_exchange *x, const struct gw_who *who)
 {
-    struct push *p = calloc(1, sizeof *p);
+    int under_way = 0;
+    for (const struct push *o = gw->pushes; o != NULL; o = o->next)
+        under_way++;
+    struct push *p = under_way < PUSH_UNDER_WAY_MAX ? calloc(1, sizeof *p) : NULL;
     if (p == NULL) {
         gw_reply_no_conn(gw, x, BASE_EBUSY);
         return;

@@ -25,6 +25,7 @@
 
 enum {
     PUSH_ARENA_BYTES_MAX = 512 * 1024 * 1024,
+    PUSH_UNDER_WAY_MAX = 64, /* bodies decoded at once: beyond it 503 before anything is done */
     PUSH_ATTEMPTS_MAX = 5,
     PUSH_JITTER_MS = 40, /* times the attempt */
     PUSH_HEADER_BYTES_MAX = 4096,
