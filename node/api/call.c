@@ -84,7 +84,6 @@ static void security_headers(struct net_http_exchange *x, struct node_api *a)
     net_http_reply_header(x, "Cache-Control", "no-store");
     net_http_reply_header(x, "Content-Security-Policy",
                           "default-src 'none'; frame-ancestors 'none'");
-    net_http_reply_header(x, "X-Content-Type-Options", "nosniff");
     net_http_reply_header(x, "Referrer-Policy", "no-referrer");
     net_http_reply_header(x, "Data-As-Of", as_of != NULL ? as_of : "never");
 }

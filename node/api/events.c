@@ -277,7 +277,7 @@ void api_events_status(struct node_api *a)
     if (a->events->stream_count == 0)
         return;
     base_buf_init(&text, 8192);
-    api_status_json(&text, &a->status, node_store_identity(a->store));
+    node_api_status_write(&text, &a->status, node_store_identity(a->store));
     if (base_buf_check(&text) == 0)
         send_all(a->events, "status", text.data);
     base_buf_release(&text);
@@ -384,7 +384,7 @@ static void greet(struct stream *s, const struct node_session *session, const ch
         net_http_stream_send(s->http, id, "reset", "{}");
     }
     base_buf_init(&text, 8192);
-    api_status_json(&text, &v->api->status, node_store_identity(v->api->store));
+    node_api_status_write(&text, &v->api->status, node_store_identity(v->api->store));
     snprintf(id, sizeof id, "%08x.%lld", v->boot, (long long)v->last);
     if (base_buf_check(&text) == 0)
         net_http_stream_send(s->http, id, "status", text.data);
