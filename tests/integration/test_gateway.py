@@ -621,6 +621,62 @@ class Trouble(Case):
         self.assertEqual(gw.get("/healthz")[0], 200)
 
 
+@unittest.skipUnless(shutil.which("pgbouncer") or os.path.exists("/usr/sbin/pgbouncer"), "pgbouncer is not installed")
+class Pooler(Case):
+    """PgBouncer in transaction mode with one server connection: whatever a session kept would be seen by the next transaction."""
+
+    def setUp(self):
+        self.port = pg.free_port()
+        place = os.path.join(folder, "bouncer")
+        os.makedirs(place)
+        with open(os.path.join(place, "users"), "w") as f:
+            f.write('"everward_gateway" ""\n')
+        with open(os.path.join(place, "ini"), "w") as f:
+            f.write("[databases]\n%s = host=127.0.0.1 port=%d\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\n"
+                    "unix_socket_dir =\nauth_type = trust\nauth_file = %s/users\npool_mode = transaction\ndefault_pool_size = 1\n"
+                    "logfile = %s/log\n" % (db.name, cluster.port, self.port, place, place))
+        os.chmod(folder, 0o755)
+        if os.geteuid() == 0:
+            shutil.chown(place, "postgres")
+        self.bouncer = subprocess.Popen([shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", "-q"] +
+                                        (["-u", "postgres"] if os.geteuid() == 0 else []) + [os.path.join(place, "ini")])
+        self.addCleanup(self.end)
+        self.gw = gc.Gateway(folder, db, name="behind")
+        with open(self.gw.config) as f:
+            text = f.read()
+        direct = db.dsn("everward_gateway")
+        behind = db.dsn("everward_gateway", "127.0.0.1").replace("port=%d" % cluster.port, "port=%d" % self.port)
+        with open(self.gw.config, "w") as f:
+            f.write(text.replace("dsn = " + direct, "dsn = %s\nlisten_dsn = %s" % (behind, direct), 1))
+        self.gw.start()
+        deadline = time.time() + 10
+        while self.gw.get("/readyz")[0] != 200:
+            self.assertLess(time.time(), deadline, open(os.path.join(place, "log")).read())
+            time.sleep(0.1)
+
+    def end(self):
+        self.gw.stop()
+        self.bouncer.terminate()
+        self.bouncer.wait(10)
+
+    def test_everything_works_behind_a_pooler_and_tenants_stay_apart(self):
+        nodes = [new_node(t, gateway=self.gw) for t in ("Alder", "Birch")]
+        poison = str(uuid.uuid4())
+        for n in nodes * 3:
+            self.ok(n.push([n.insert("patient", {"family_name": n.tenant})]), [])
+            p = n.insert("patient", {"family_name": n.tenant})
+            self.ok(n.push([p, n.insert("observation", {"patient_id": poison, "code": "x"})]), [(n.seq, "quarantined")])
+        for n in nodes:
+            _, lines = n.feed(0)
+            self.assertEqual({r[2][1] for r in lines if isinstance(r, list)}, {n.tenant})
+            page = gc.unpack(n.request("GET", "/sync/v1/bootstrap?table=patient")[1])
+            self.assertEqual({r[1] for r in page[1:-1]}, {n.tenant})
+        after = nodes[0].hello()[1]["head"]
+        writer = new_node()
+        threading.Timer(0.5, lambda: writer.push([writer.insert("patient", PATIENT)])).start()
+        self.assertGreater(nodes[0].feed(after, 10)[1][-1]["done"], after)
+
+
 class Commands(Case):
     def test_a_wrong_command_says_what_to_do(self):
         for args, code in ((["nonsense"], 64), (["tenant", "add"], 64), (["site", "add", "x", "--tenant", "Nobody"], 77),
