@@ -58,6 +58,13 @@ int connection_exec(struct node_db *db, const char *sql, struct base_err *err)
     return store_fail(db, err, "the replica");
 }
 
+/* What a savepoint may have to bring back stays in memory up to this size: by default it goes into
+ * a (sealed) temporary file from 64 KiB on, and every small write touches as much. */
+void connection_setup(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_STMTJRNL_SPILL, STORE_SAVEPOINT_BYTES_MAX);
+}
+
 /* What comes through sql.h may neither write what only this folder writes, nor change its shape. */
 static int authorize(void *user, int op, const char *a, const char *b, const char *schema,
                      const char *trigger)

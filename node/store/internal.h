@@ -34,6 +34,7 @@ enum {
     STORE_IMAGE_BYTES_MAX = 16 << 20,
     STORE_WRITE_BYTES_MAX = CORE_BATCH_BYTES_MAX / 2, /* lines of one local transaction */
     STORE_FILL_ROWS_MAX = 5000,
+    STORE_SAVEPOINT_BYTES_MAX = 16 << 20,
     STORE_DIRTY_MAX = 8192 /* rows that wait to be laid out anew */
 };
 
@@ -48,6 +49,7 @@ void shared_catalog_drop(struct shared_catalog *c); /* NULL is nothing */
 
 enum table_stmt {
     TABLE_GET,       /* by id: id, rev, _pending, columns */
+    TABLE_EXISTS,    /* by id: shown, or deleted here while the delete waits */
     TABLE_INSERT,    /* fails if the id is there */
     TABLE_PUT,       /* whatever is there */
     TABLE_NEWER,     /* only over a lower rev */
@@ -94,6 +96,7 @@ struct node_db {
     const struct node_identity *identity;
     char tenant[BASE_UUID_CHARS + 1];
     bool writer;
+    bool doomed;  /* the job at hand must be undone, whatever it says */
     bool guarded; /* the statement being prepared comes from outside (sql.h) */
     struct shared_catalog *catalog;
     struct node_table *tables; /* [i] is catalog->c.tables[i] */
@@ -108,6 +111,8 @@ struct node_db {
 /* connection.c: SQLite's errors become ours here, and nowhere else. what: names what was done. */
 int store_code(sqlite3 *sql);
 int store_fail(struct node_db *db, struct base_err *err, const char *what);
+/* Before SQLite is used at all; later it changes nothing. */
+void connection_setup(void);
 int connection_open(struct node_db *db, const char *vfs, const char *path, bool writer, bool create,
                     struct base_err *err);
 void connection_close(struct node_db *db);
@@ -160,9 +165,10 @@ struct row_now {
     int64_t rev, pending;
     struct core_image image; /* texts in the arena given */
 };
-/* Binds one value in the form its column has in the file. BASE_EPROTO: not a value of that type. */
+/* Binds one value in the form its column has in the file; text and room must stay until the
+ * statement is reset. BASE_EPROTO: not a value of that type. */
 int value_bind(sqlite3_stmt *st, int at, enum core_type type, struct core_text v,
-               struct base_err *err);
+               struct base_uuid *room, struct base_err *err);
 /* The value of a column of the result as text, in the arena. */
 int value_read(sqlite3_stmt *st, int col, enum core_type type, struct base_arena *arena,
                struct core_text *out, struct base_err *err);
@@ -171,6 +177,9 @@ int row_read(struct node_db *db, struct node_table *t, sqlite3_stmt *st, struct 
              struct row_now *out, struct base_err *err);
 int row_get(struct node_db *db, struct node_table *t, const struct base_uuid *id,
             struct base_arena *arena, struct row_now *out, struct base_err *err);
+/* Shown, or hidden by a delete of ours. */
+int row_exists(struct node_db *db, struct node_table *t, const struct base_uuid *id, bool *there,
+               struct base_err *err);
 /* INSERT, PUT, NEWER or NOT_OLDER. *changed: the row was written. */
 int row_write(struct node_db *db, struct node_table *t, enum table_stmt how,
               const struct base_uuid *id, const struct core_image *im, int64_t rev, int64_t pending,

@@ -106,6 +106,7 @@ int node_store_create(const char *dir, const uint8_t data_key[32], const struct 
         free(db);
         return base_fail(err, BASE_EINVALID, "the replica's folder has too long a name");
     }
+    connection_setup();
     int rc = node_cryptvfs_register(vfs, data_key, err);
     if (rc == 0) {
         rc = connection_open(db, vfs, path, true, true, err);

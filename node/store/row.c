@@ -25,16 +25,15 @@ static bool parse_i64(struct core_text v, int64_t *out)
 }
 
 int value_bind(sqlite3_stmt *st, int at, enum core_type type, struct core_text v,
-               struct base_err *err)
+               struct base_uuid *room, struct base_err *err)
 {
     int rc = SQLITE_OK;
     if (v.s == NULL) {
         rc = sqlite3_bind_null(st, at);
     } else if (type == CORE_TYPE_UUID) {
-        struct base_uuid u;
-        if (!base_uuid_parse(&u, v.s, v.len))
+        if (!base_uuid_parse(room, v.s, v.len))
             return misfit(err, type);
-        rc = sqlite3_bind_blob(st, at, u.bytes, BASE_UUID_BYTES, SQLITE_TRANSIENT);
+        rc = sqlite3_bind_blob(st, at, room->bytes, BASE_UUID_BYTES, SQLITE_STATIC);
     } else if (type == CORE_TYPE_INT) {
         int64_t n = 0;
         if (!parse_i64(v, &n))
@@ -133,11 +132,29 @@ int row_get(struct node_db *db, struct node_table *t, const struct base_uuid *id
     return rc;
 }
 
+int row_exists(struct node_db *db, struct node_table *t, const struct base_uuid *id, bool *there,
+               struct base_err *err)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = table_stmt(db, t, TABLE_EXISTS, &st, err);
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_blob(st, 1, id->bytes, BASE_UUID_BYTES, SQLITE_STATIC);
+    sqlite3_bind_text(st, 2, t->name, -1, SQLITE_STATIC);
+    if (sqlite3_step(st) == SQLITE_ROW)
+        *there = sqlite3_column_int(st, 0) != 0;
+    else
+        rc = store_fail(db, err, t->name);
+    sqlite3_reset(st);
+    return rc;
+}
+
 int row_write(struct node_db *db, struct node_table *t, enum table_stmt how,
               const struct base_uuid *id, const struct core_image *im, int64_t rev, int64_t pending,
               bool *changed, struct base_err *err)
 {
     sqlite3_stmt *st = NULL;
+    struct base_uuid room[CORE_COLUMNS_MAX];
     int rc = table_stmt(db, t, how, &st, err);
     if (rc != 0)
         return rc;
@@ -146,7 +163,7 @@ int row_write(struct node_db *db, struct node_table *t, enum table_stmt how,
     sqlite3_bind_int64(st, 3, pending);
     for (int i = 0; i < t->core->column_count; i++) {
         rc = value_bind(st, 4 + i, t->core->columns[i].type,
-                        core_image_field(im, CORE_ORD_FIRST + i), err);
+                        core_image_field(im, CORE_ORD_FIRST + i), &room[i], err);
         if (rc != 0)
             return base_err_prefix(err, rc, "%s.%s", t->name, t->core->columns[i].name);
     }

@@ -7,6 +7,7 @@
  * A write is answered after the COMMIT that holds it. If that fails, every job of the group is told
  * so, and what the writer knows by heart goes back with the file.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <uv.h>
 
@@ -172,8 +173,11 @@ static bool run_write(struct node_db *db, struct node_job *job)
     int rc = run_sql(db, "SAVEPOINT job", &err);
     if (rc == 0) {
         job->err = (struct base_err){0};
+        db->doomed = false;
         rc = job->run(job, db, &job->err);
         stmt_reset_busy(db);
+        if (rc == 0 && db->doomed)
+            rc = base_fail(&job->err, BASE_EIO, "a write failed half-way");
         job->rc = rc;
         if (rc == 0 && (rc = run_sql(db, "RELEASE job", &err)) != 0)
             job_failed(job, rc, &err);
@@ -337,6 +341,7 @@ static void writer_main(void *arg)
 {
     struct worker *w = arg;
     struct node_job *job;
+    (void)pthread_setname_np(pthread_self(), "store-writer");
     while ((job = wait_write(w->store, &w->db)) != NULL)
         run_group(w->store, &w->db, job);
     worker_ends(w->store);
@@ -365,6 +370,7 @@ static void reader_main(void *arg)
 {
     struct worker *w = arg;
     struct node_store *s = w->store;
+    (void)pthread_setname_np(pthread_self(), "store-reader");
     for (;;) {
         uv_mutex_lock(&s->mutex);
         struct node_job *job;
@@ -551,6 +557,7 @@ static int open_all(struct node_store *s, const char *dir, const uint8_t data_ke
     char path[PATH_BYTES_MAX];
     if (snprintf(path, sizeof path, "%s/node.db", dir) >= (int)sizeof path)
         return base_fail(err, BASE_EINVALID, "the replica's folder has too long a name");
+    connection_setup();
     snprintf(s->vfs, sizeof s->vfs, "everward-%d", atomic_fetch_add(&stores, 1));
     int rc = node_cryptvfs_register(s->vfs, data_key, err);
     s->vfs_registered = rc == 0;

@@ -86,6 +86,12 @@ static void sql_of(struct base_buf *b, const struct core_table *t, enum table_st
         sql_name(b, t->name);
         base_buf_str(b, " WHERE id = ?");
         break;
+    case TABLE_EXISTS:
+        base_buf_str(b, "SELECT EXISTS (SELECT 1 FROM ");
+        sql_name(b, t->name);
+        base_buf_str(b, " WHERE id = ?1) OR EXISTS (SELECT 1 FROM _base WHERE tbl = ?2 AND "
+                        "row_id = ?1)");
+        break;
     case TABLE_INSERT:
         sql_insert(b, t);
         break;

@@ -141,10 +141,16 @@ static int log_change(struct writing *w, const struct node_edit *e, struct node_
     return 0;
 }
 
-static int exists(struct base_err *err, int rc, const struct node_table *t)
+/* Looked for first, so that nothing is written for a row that is refused. Also one that is deleted
+ * here, while the delete waits. */
+static int check_absent(struct writing *w, const struct node_edit *e, struct node_table *t,
+                        struct base_err *err)
 {
-    return rc == BASE_EEXISTS ? base_fail(err, rc, "%s: a row with this id exists already", t->name)
-                              : rc;
+    bool there = false;
+    int rc = row_exists(w->db, t, &e->id, &there, err);
+    if (rc == 0 && there)
+        rc = base_fail(err, BASE_EEXISTS, "%s: a row with this id exists already", t->name);
+    return rc;
 }
 
 static int edit_insert(struct writing *w, const struct node_edit *e, struct node_table *t,
@@ -154,11 +160,13 @@ static int edit_insert(struct writing *w, const struct node_edit *e, struct node
     int64_t seq = 0;
     for (int i = 0; i < v->count; i++)
         core_image_set(im, v->columns[i]->ord, v->values[i]);
-    int rc = exists(err, base_insert(w->db, t, &e->id, NULL, 0, err), t);
+    int rc = check_absent(w, e, t, err);
     if (rc == 0)
         rc = log_change(w, e, t, v, 0, &seq, err);
     if (rc == 0)
-        rc = exists(err, row_write(w->db, t, TABLE_INSERT, &e->id, im, 0, seq, NULL, err), t);
+        rc = base_insert(w->db, t, &e->id, NULL, 0, err);
+    if (rc == 0)
+        rc = row_write(w->db, t, TABLE_INSERT, &e->id, im, 0, seq, NULL, err);
     if (rc == 0)
         *out = (struct node_version){0, seq};
     return rc;
@@ -182,10 +190,10 @@ static int edit_existing(struct writing *w, const struct node_edit *e, struct no
     int rc = row_get(w->db, t, &e->id, &w->arena, now, err);
     if (rc == 0)
         rc = check_row(e, t, now, err);
-    if (rc == 0 && now->pending == 0)
-        rc = base_insert(w->db, t, &e->id, now->rev > 0 ? &now->image : NULL, now->rev, err);
     if (rc == 0)
         rc = log_change(w, e, t, v, now->rev, &seq, err);
+    if (rc == 0 && now->pending == 0)
+        rc = base_insert(w->db, t, &e->id, now->rev > 0 ? &now->image : NULL, now->rev, err);
     if (rc != 0)
         return rc;
     for (int i = 0; i < v->count; i++)
@@ -279,7 +287,24 @@ static int savepoint(struct node_db *db, const char *sql, struct base_err *err)
     return rc == 0 ? stmt_run(st, err) : rc;
 }
 
-/* The savepoint of its own lets a caller store its refusal and go on, with nothing written here. */
+/* A caller may store its refusal and go on: what was written here must be gone then. One edit alone
+ * looks before it writes; if it fails after that, the file has failed, and the whole job with it. A
+ * savepoint would copy every page it touches. */
+static int edits_undo(struct node_db *db, bool alone, const struct store_heads *heads, int moved)
+{
+    bool wrote = db->heads.seq != heads->seq;
+    db->heads = *heads;
+    db->moved.count = moved;
+    if (alone) {
+        db->doomed = db->doomed || wrote;
+        return 0;
+    }
+    if (sqlite3_get_autocommit(db->sql) != 0)
+        return 0;
+    int rc = savepoint(db, "ROLLBACK TO edits", NULL);
+    return rc == 0 ? savepoint(db, "RELEASE edits", NULL) : rc;
+}
+
 int node_write_edits(struct node_db *db, const struct node_author *author,
                      const struct node_edit *edits, int count, struct node_version *versions,
                      int *failed, struct base_err *err)
@@ -294,7 +319,7 @@ int node_write_edits(struct node_db *db, const struct node_author *author,
     if (author->device != NULL && strlen(author->device) > CORE_DEVICE_BYTES_MAX)
         return base_fail(err, BASE_EINVALID, "the device's name is longer than %d bytes",
                          CORE_DEVICE_BYTES_MAX);
-    int rc = savepoint(db, "SAVEPOINT edits", err);
+    int rc = count == 1 ? 0 : savepoint(db, "SAVEPOINT edits", err);
     if (rc != 0)
         return rc;
     base_time_format(base_clock_wall_ms(), w.at);
@@ -302,13 +327,10 @@ int node_write_edits(struct node_db *db, const struct node_author *author,
     rc = write_all(&w, edits, count, versions, &at, err);
     base_arena_release(&w.arena);
     if (rc == 0)
-        return savepoint(db, "RELEASE edits", err);
-    db->heads = heads;
-    db->moved.count = moved;
+        return count == 1 ? 0 : savepoint(db, "RELEASE edits", err);
     if (failed != NULL)
         *failed = at;
-    if (sqlite3_get_autocommit(db->sql) == 0 && (savepoint(db, "ROLLBACK TO edits", NULL) != 0 ||
-                                                 savepoint(db, "RELEASE edits", NULL) != 0))
+    if (edits_undo(db, count == 1, &heads, moved) != 0)
         return base_err_prefix(err, BASE_EBUG, "undoing an edit");
     return rc;
 }
