@@ -124,6 +124,9 @@ def docs():
                 name = m[1].rstrip(".")
                 if not os.path.exists(name) and not os.path.exists(name + ".c"):
                     findings.append(f"{path}:{n}: {m[1]} does not exist")
+            for m in re.finditer(r"`([a-z0-9_/]+\.(?:c|h|sql)):([a-z0-9_]+)`", line):
+                if not os.path.exists(m[1]) or not re.search(rf"\b{m[2]}\(", open(m[1], encoding="utf-8").read()):
+                    findings.append(f"{path}:{n}: there is no {m[2]} in {m[1]}")
             for m in re.finditer(r"\]\(([^)#:]+)(?:#[^)]*)?\)", line):
                 if not os.path.exists(os.path.join(os.path.dirname(path), m[1])):
                     findings.append(f"{path}:{n}: link to {m[1]} leads nowhere")
