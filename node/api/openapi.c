@@ -365,7 +365,7 @@ void api_openapi_write(struct base_buf *out, const struct core_catalog *catalog)
 {
     cJSON *base = NULL;
     if (net_json_parse(&base, api_openapi_base, strlen(api_openapi_base), NULL) != 0)
-        BASE_ASSERT(!"openapi.json is well formed");
+        base_assert_failed("openapi.json is well formed", __FILE__, __LINE__);
     cJSON *components = cJSON_GetObjectItemCaseSensitive(base, "components");
     cJSON *fixed = cJSON_DetachItemFromObjectCaseSensitive(components, "schemas");
     base_buf_printf(out,

@@ -12,15 +12,15 @@ const char *node_state_name(enum node_state s)
 
 void node_engine_status(const struct node_engine *e, struct node_engine_status *out)
 {
-    BASE_ASSERT(!"there is an engine");
+    base_assert_failed("there is an engine", __FILE__, __LINE__);
 }
 
 void node_engine_kick(struct node_engine *e)
 {
-    BASE_ASSERT(!"there is an engine");
+    base_assert_failed("there is an engine", __FILE__, __LINE__);
 }
 
 void node_engine_on_status(struct node_engine *e, void (*cb)(void *user), void *user)
 {
-    BASE_ASSERT(!"there is an engine");
+    base_assert_failed("there is an engine", __FILE__, __LINE__);
 }

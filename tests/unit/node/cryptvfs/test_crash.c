@@ -12,8 +12,8 @@ enum { KILL_ROUNDS = 72, POWER_ROUNDS = 320, POWER_COMMITS = 14, ROWS_PER_COMMIT
 
 /* DELETE forgets its journal's deletion in a power cut unless the folder is synced too: EXTRA. */
 static const char *const SETTINGS[] = {
-    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_spill=OFF; PRAGMA "
-    "wal_autocheckpoint=8",
+    ("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_spill=OFF; PRAGMA "
+     "wal_autocheckpoint=8"),
     "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA; PRAGMA cache_size=6",
     "PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=EXTRA; PRAGMA cache_size=6",
     "PRAGMA journal_mode=PERSIST; PRAGMA synchronous=EXTRA; PRAGMA cache_size=6",
