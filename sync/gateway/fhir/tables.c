@@ -139,7 +139,7 @@ int gw_ward_column(enum gw_ward_table table, const char *name)
     for (int i = 0; i < s->count; i++)
         if (strcmp(s->columns[i].name, name) == 0)
             return i;
-    BASE_ASSERT(!"a column that the table has");
+    base_assert_failed("a column that the table has", __FILE__, __LINE__);
     return GW_WARD_NOTHING;
 }
 
