@@ -95,10 +95,10 @@ static void set_period(struct gw_map *m, struct gw_fhir_row *row, const cJSON *r
     for (int i = 0; i < places; i++)
         scale *= 10;
     int64_t v = seconds / parts;
-    if (places == 0)
-        (void)snprintf(text, sizeof text, "%" PRId64, v);
-    else
-        (void)snprintf(text, sizeof text, "%" PRId64 ".%0*" PRId64, v / scale, places, v % scale);
+    char fraction[24]; /* behind a 1 that keeps its leading zeros */
+    (void)snprintf(fraction, sizeof fraction, "%" PRId64, scale + v % scale);
+    fraction[0] = '.';
+    (void)snprintf(text, sizeof text, "%" PRId64 "%s", v / scale, places == 0 ? "" : fraction);
     gw_set(m, row, "period_hours", text);
 }
 
