@@ -193,15 +193,22 @@ static int add_columns(struct node_db *db, const struct core_table *t, bool *add
     return rc < 0 ? rc : 0;
 }
 
+static void index_name(struct base_buf *b, const struct core_table *t, const struct core_index *ix)
+{
+    base_buf_printf(b, "\"_ix_%s", t->name);
+    for (int i = 0; i < ix->count; i++)
+        base_buf_printf(b, "_%d", ix->ords[i]);
+    base_buf_char(b, '"');
+}
+
 static int create_index(struct node_db *db, const struct core_table *t, const struct core_index *ix,
                         struct base_err *err)
 {
     struct base_buf b;
     base_buf_init(&b, DDL_BYTES_MAX);
-    base_buf_printf(&b, "CREATE INDEX IF NOT EXISTS \"_ix_%s", t->name);
-    for (int i = 0; i < ix->count; i++)
-        base_buf_printf(&b, "_%d", ix->ords[i]);
-    base_buf_str(&b, "\" ON ");
+    base_buf_str(&b, "CREATE INDEX IF NOT EXISTS ");
+    index_name(&b, t, ix);
+    base_buf_str(&b, " ON ");
     sql_name(&b, t->name);
     for (int i = 0; i < ix->count; i++) {
         base_buf_str(&b, i == 0 ? " (" : ", ");
@@ -209,6 +216,27 @@ static int create_index(struct node_db *db, const struct core_table *t, const st
     }
     base_buf_char(&b, ')');
     return run_ddl(db, &b, t->name, err);
+}
+
+int catalog_indexes_make(struct node_db *db, const struct core_table *t, struct base_err *err)
+{
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < t->index_count; i++)
+        rc = create_index(db, t, &t->indexes[i], err);
+    return rc;
+}
+
+int catalog_indexes_drop(struct node_db *db, const struct core_table *t, struct base_err *err)
+{
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < t->index_count; i++) {
+        struct base_buf b;
+        base_buf_init(&b, DDL_BYTES_MAX);
+        base_buf_str(&b, "DROP INDEX IF EXISTS ");
+        index_name(&b, t, &t->indexes[i]);
+        rc = run_ddl(db, &b, t->name, err);
+    }
+    return rc;
 }
 
 /* A new table is fetched; one with a new column is fetched again, images of equal rev counting. */
@@ -236,8 +264,8 @@ static int apply_table(struct node_db *db, const struct core_table *t, int place
     if (there < 0)
         return there;
     int rc = there ? add_columns(db, t, &added, err) : create_table(db, t, err);
-    for (int i = 0; rc == 0 && i < t->index_count; i++)
-        rc = create_index(db, t, &t->indexes[i], err);
+    if (rc == 0)
+        rc = catalog_indexes_make(db, t, err);
     if (rc == 0 && filling && !t->push_only && (!there || added))
         rc = put_on_fill_list(db, t, place, added, err);
     return rc;

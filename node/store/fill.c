@@ -8,6 +8,8 @@
 #include "node/store/internal.h"
 #include "node/store/page.h"
 
+enum { FILL_OTHER_ROWS_MAX = 20000 }; /* written here before or during the fill */
+
 static int64_t min_i64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -79,18 +81,26 @@ int node_fill_next(struct node_db *db, char table[CORE_NAME_BYTES_MAX + 1],
     return rc < 0 ? rc : 0;
 }
 
+struct fill {
+    int64_t rows; /* of this table so far */
+    bool equal, bare;
+};
+
 /* How far the page's table is. BASE_EPROTO: nobody asked for it. */
-static int fill_place(struct page *p, bool *equal, struct base_err *err)
+static int fill_place(struct page *p, struct fill *f, struct base_err *err)
 {
     struct node_stmt *st = NULL;
-    int rc = stmt_get(p->db, &st, "SELECT after, equal, done FROM _fill WHERE tbl = ?", err);
+    int rc =
+        stmt_get(p->db, &st, "SELECT after, equal, done, rows, bare FROM _fill WHERE tbl = ?", err);
     if (rc != 0)
         return rc;
     node_sql_text(st, 1, p->table->name);
     rc = node_sql_step(st, err);
     if (rc == 1 && node_sql_col_i64(st, 2) == 0) {
         snprintf(p->before, sizeof p->before, "%s", node_sql_col_text(st, 0, NULL));
-        *equal = node_sql_col_i64(st, 1) != 0;
+        f->equal = node_sql_col_i64(st, 1) != 0;
+        f->rows = node_sql_col_i64(st, 3);
+        f->bare = node_sql_col_i64(st, 4) != 0;
         rc = 0;
     } else if (rc >= 0) {
         rc = base_fail(err, BASE_EPROTO, "a page of %s, which is not being filled", p->table->name);
@@ -99,16 +109,63 @@ static int fill_place(struct page *p, bool *equal, struct base_err *err)
     return rc;
 }
 
-static int fill_moves(struct page *p, const struct node_page_result *r, struct base_err *err)
+static int fill_moves(struct page *p, const struct fill *f, const struct node_page_result *r,
+                      struct base_err *err)
 {
     struct node_stmt *st = NULL;
-    int rc = stmt_get(p->db, &st, "UPDATE _fill SET after = ?, done = ? WHERE tbl = ?", err);
+    int rc = stmt_get(
+        p->db, &st, "UPDATE _fill SET after = ?, done = ?, rows = ?, bare = ? WHERE tbl = ?", err);
     if (rc != 0)
         return rc;
     node_sql_text(st, 1, r->last ? p->before : r->next);
     node_sql_i64(st, 2, r->last);
-    node_sql_text(st, 3, p->table->name);
+    node_sql_i64(st, 3, f->rows);
+    node_sql_i64(st, 4, f->bare);
+    node_sql_text(st, 5, p->table->name);
     return stmt_run(st, err);
+}
+
+/* A newest _rowid far above the rows that have come: the table held rows before this fill. */
+static int held_before(struct page *p, int64_t rows, bool *yes, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    struct base_buf b;
+    base_buf_init(&b, 1024);
+    base_buf_str(&b, "SELECT coalesce(max(_rowid), 0) FROM ");
+    sql_name(&b, p->table->name);
+    int rc = stmt_get(p->db, &st, b.data, err);
+    base_buf_release(&b);
+    if (rc != 0)
+        return rc;
+    rc = node_sql_step(st, err);
+    if (rc == 1)
+        *yes = node_sql_col_i64(st, 0) > rows + FILL_OTHER_ROWS_MAX;
+    node_sql_done(st);
+    return rc < 0 ? rc : 0;
+}
+
+/* Rows of a page are spread over the whole of an index: each page would write nearly all of it
+ * anew. From the second page of an empty table on its indexes are away, until the last, or until
+ * they would be too large to be built at once. Building stands in no writer's way but then: about
+ * 1 s for a million rows. */
+static int fill_bares(struct page *p, struct fill *f, struct base_err *err)
+{
+    bool before = true;
+    if (f->bare || f->rows == 0 || f->rows >= STORE_FILL_BARE_ROWS_MAX)
+        return 0;
+    int rc = held_before(p, f->rows, &before, err);
+    if (rc != 0 || before)
+        return rc;
+    f->bare = true;
+    return catalog_indexes_drop(p->db, p->table->core, err);
+}
+
+static int fill_covers(struct page *p, struct fill *f, bool last, struct base_err *err)
+{
+    if (!last && !(f->bare && f->rows >= STORE_FILL_BARE_ROWS_MAX))
+        return 0;
+    f->bare = false;
+    return catalog_indexes_make(p->db, p->table->core, err);
 }
 
 static int fill_row(struct page *p, const struct base_uuid *id, int64_t rev,
@@ -130,21 +187,26 @@ int node_page_apply(struct node_db *db, const char *body, size_t len, struct nod
     struct page p;
     struct base_uuid id;
     int64_t rev = 0;
-    bool equal = false;
+    struct fill f = {.rows = 0};
     bool overlays = false;
     int rc = page_open(&p, db, body, len, err);
     if (rc == 0)
-        rc = fill_place(&p, &equal, err);
+        rc = fill_place(&p, &f, err);
     if (rc == 0)
         rc = base_any(db, &overlays, err);
     if (rc == 0)
         rc = page_check_start(&p, err);
+    if (rc == 0)
+        rc = fill_bares(&p, &f, err);
     while (rc == 0 && (rc = page_row(&p, &id, &rev, err)) == 1)
-        rc = fill_row(&p, &id, rev, &p.image, equal, overlays, err);
+        rc = fill_row(&p, &id, rev, &p.image, f.equal, overlays, err);
     struct node_page_result r = {.rows = p.rows, .last = p.next[0] == '\0'};
     memcpy(r.next, p.next, sizeof r.next);
+    f.rows += p.rows;
     if (rc == 0)
-        rc = fill_moves(&p, &r, err);
+        rc = fill_covers(&p, &f, r.last, err);
+    if (rc == 0)
+        rc = fill_moves(&p, &f, &r, err);
     page_close(&p);
     if (rc == 0)
         *out = r;

@@ -33,7 +33,7 @@ enum {
     STORE_ROW_BYTES_MAX = 16 << 20, /* scratch for one row, decoded */
     STORE_IMAGE_BYTES_MAX = 16 << 20,
     STORE_WRITE_BYTES_MAX = CORE_BATCH_BYTES_MAX / 2, /* lines of one local transaction */
-    STORE_FILL_ROWS_MAX = 5000,
+    STORE_FILL_BARE_ROWS_MAX = 2000000, /* an index over so many is built in memory, 100 MB */
     STORE_SAVEPOINT_BYTES_MAX = 16 << 20,
     STORE_DIRTY_MAX = 8192 /* rows that wait to be laid out anew */
 };
@@ -141,6 +141,8 @@ void stmt_reset_busy(struct node_db *db);
 /* catalog.c */
 int catalog_refresh(struct node_db *db, struct base_err *err); /* as this transaction sees it */
 void catalog_forget(struct node_db *db);
+int catalog_indexes_make(struct node_db *db, const struct core_table *t, struct base_err *err);
+int catalog_indexes_drop(struct node_db *db, const struct core_table *t, struct base_err *err);
 
 /* store.c */
 const char *store_intern(struct node_store *s, const char *name);

@@ -60,12 +60,15 @@ CREATE TABLE _base (
 ) WITHOUT ROWID;
 
 -- Tables to be fetched, in order of place. equal: images of the same rev count too, because a column was added.
+-- bare: the table's indexes are away until its last page (node/store/fill.c).
 CREATE TABLE _fill (
     tbl   TEXT PRIMARY KEY,
     place INTEGER NOT NULL,
     after TEXT NOT NULL DEFAULT '',
     done  INTEGER NOT NULL DEFAULT 0,
-    equal INTEGER NOT NULL DEFAULT 0
+    equal INTEGER NOT NULL DEFAULT 0,
+    rows  INTEGER NOT NULL DEFAULT 0,
+    bare  INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 -- chain: BLAKE2b over the chain before and this entry's canonical line (node/store/audit.c).
