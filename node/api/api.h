@@ -27,9 +27,11 @@ int node_api_start(struct node_api **out, struct uv_loop_s *loop, struct node_st
                    struct base_err *err);
 uint16_t node_api_port(const struct node_api *a);
 /* Replaces the LAN certificate for new connections. */
-int node_api_tls_set(struct node_api *a, const char *cert_pem, const char *key_pem, struct base_err *err);
+int node_api_tls_set(struct node_api *a, const char *cert_pem, const char *key_pem,
+                     struct base_err *err);
 /* The document of /api/v1/sync and of `everward status --json`. */
-void node_api_status_write(struct base_buf *out, const struct node_engine_status *s, const struct node_identity *id);
+void node_api_status_write(struct base_buf *out, const struct node_engine_status *s,
+                           const struct node_identity *id);
 void node_api_stop(struct node_api *a, void (*stopped)(void *user), void *user);
 
 #endif

@@ -17,7 +17,7 @@ static int by_table(const void *a, const void *b)
 
 static const struct node_grant *grant_of(const struct node_grants *g, const char *table)
 {
-    struct node_grant key;
+    struct node_grant key = {.actions = 0};
     size_t len = strlen(table);
     if (len >= sizeof key.table)
         return NULL;
