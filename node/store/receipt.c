@@ -1,57 +1,82 @@
 /* What the centre has taken, and what it said of it; and the state of the whole sync. */
 #include "node/store/internal.h"
 
-/* A quarantined change is held: its value stays on the screen until a person retries or drops it.
- * Told of one that had gone through (a centre restored from a backup judges anew), it lies over the
- * row again. */
-static int outcome_apply(struct node_db *db, const struct node_outcome *o, struct base_err *err)
+struct judged {
+    struct node_table *table; /* NULL: the catalog has lost it */
+    struct base_uuid id;
+    bool was_held, held;
+};
+
+static int judged_find(struct node_db *db, int64_t seq, struct judged *j, struct base_err *err)
 {
     struct node_stmt *st = NULL;
-    bool held = o->outcome == CORE_QUARANTINED;
+    size_t len = 0;
+    int rc = stmt_get(db, &st, "SELECT tbl, row_id, held, closed FROM _change WHERE seq = ?", err);
+    if (rc != 0)
+        return rc;
+    node_sql_i64(st, 1, seq);
+    rc = node_sql_step(st, err);
+    if (rc == 1) {
+        const char *name = node_sql_col_text(st, 0, &len);
+        j->table = table_named(db, name, len);
+        j->was_held = node_sql_col_i64(st, 2) != 0;
+        j->held = j->held && node_sql_col_text(st, 3, NULL) == NULL;
+        rc = node_sql_col_uuid(st, 1, &j->id)
+                 ? 0
+                 : base_fail(err, BASE_ECORRUPT, "change %lld names no row", (long long)seq);
+    } else if (rc == 0) {
+        rc = base_fail(err, BASE_EPROTO, "an outcome for change %lld, which is not in the log",
+                       (long long)seq);
+    }
+    node_sql_done(st);
+    return rc;
+}
+
+static int judged_store(struct node_db *db, const struct node_outcome *o, bool held,
+                        struct base_err *err)
+{
+    struct node_stmt *st = NULL;
     int rc = stmt_get(db, &st,
-                      "UPDATE _change SET outcome = ?1, sqlstate = ?2, constraint_name = ?3, "
-                      "reason = ?4, held = (?5 AND closed IS NULL) WHERE seq = ?6 "
-                      "RETURNING tbl, row_id",
+                      "UPDATE _change SET outcome = ?, sqlstate = ?, constraint_name = ?, "
+                      "reason = ?, held = ? WHERE seq = ?",
                       err);
     if (rc != 0)
         return rc;
-    struct base_uuid id;
-    struct node_table *t = NULL;
-    size_t len = 0;
     node_sql_text(st, 1, core_outcome_name(o->outcome));
     node_sql_text(st, 2, o->sqlstate);
     node_sql_text(st, 3, o->constraint);
     node_sql_text(st, 4, o->reason);
     node_sql_i64(st, 5, held);
     node_sql_i64(st, 6, o->seq);
-    rc = node_sql_step(st, err);
-    if (rc == 1) {
-        const char *name = node_sql_col_text(st, 0, &len);
-        t = table_named(db, name, len);
-        if (!node_sql_col_uuid(st, 1, &id))
-            t = NULL;
-        rc = 0;
-    } else if (rc == 0) {
-        rc = base_fail(err, BASE_EPROTO, "an outcome for change %lld, which is not in the log",
-                       (long long)o->seq);
-    }
-    node_sql_done(st);
-    if (rc != 0 || t == NULL || !held)
-        return rc;
+    return stmt_run(st, err);
+}
+
+/* A row whose overlay had gone gets one again: what is shown is the centre's image. */
+static int judged_lay(struct node_db *db, const struct judged *j, struct base_err *err)
+{
     struct base_arena arena;
     struct row_now now;
     struct row_base base;
     base_arena_init(&arena, STORE_ROW_BYTES_MAX);
-    rc = base_get(db, t, &id, &arena, &base, err);
+    int rc = base_get(db, j->table, &j->id, &arena, &base, err);
     if (rc == 0 && !base.exists) {
-        rc = row_get(db, t, &id, &arena, &now, err);
+        rc = row_get(db, j->table, &j->id, &arena, &now, err);
         if (rc == 0)
-            rc = base_insert(db, t, &id, now.exists ? &now.image : NULL, now.rev, err);
-        if (rc == 0)
-            rc = overlay_refresh(db, t, &id, err);
+            rc = base_insert(db, j->table, &j->id, now.rev > 0 ? &now.image : NULL, now.rev, err);
     }
     base_arena_release(&arena);
-    return rc;
+    return rc == 0 ? overlay_refresh(db, j->table, &j->id, err) : rc;
+}
+
+/* A quarantined change is held: its value stays on the screen until a person retries or drops it. A
+ * centre restored from a backup judges anew, either way. */
+static int outcome_apply(struct node_db *db, const struct node_outcome *o, struct base_err *err)
+{
+    struct judged j = {.held = o->outcome == CORE_QUARANTINED};
+    int rc = judged_find(db, o->seq, &j, err);
+    if (rc == 0)
+        rc = judged_store(db, o, j.held, err);
+    return rc == 0 && j.held != j.was_held && j.table != NULL ? judged_lay(db, &j, err) : rc;
 }
 
 int node_receipt_apply(struct node_db *db, const struct core_position *receipt,

@@ -118,7 +118,6 @@ static void an_insert_becomes_the_centres(void **state)
     SHOWN("patient", a, "family_name", "Ek");
 }
 
-static void a_quarantined_change_keeps_its_value_until_it_is_dropped(void **state);
 static int run_drop(struct node_db *db, void *arg, struct base_err *err)
 {
     return node_quarantine_drop(db, *(int64_t *)arg, "wrong chart", err);
@@ -178,6 +177,22 @@ static void dropping_an_insert_takes_the_row_away(void **state)
     assert_int_equal(receipt(&f, 1, 1, CORE_QUARANTINED), 0);
     assert_int_equal(on_writer(&f, run_drop, &one), 0);
     SHOWN("observation", a, "code", "(none)");
+    assert_int_equal(sql_i64(&f, "SELECT count(*) FROM _base"), 0);
+}
+
+static void a_centre_that_judges_anew_is_believed(void **state)
+{
+    central_patient(1, 1, "Berg", "Ada");
+    assert_int_equal(edit(&f, CORE_OP_UPDATE, "patient", a, P("given_names", "Ida"), NULL), 0);
+    assert_int_equal(receipt(&f, 1, 0, -1), 0);
+    assert_int_equal(feed_cut(&f, 2, 1, feed_row("patient", 'u', a, 2, "\"Berg\",\"Eva\"")), 0);
+    SHOWN("patient", a, "given_names", "Eva");
+    assert_int_equal(receipt(&f, 1, 1, CORE_QUARANTINED), 0);
+    SHOWN("patient", a, "given_names", "Ida");
+    assert_int_equal(sync_of(&f, "patient", a), NODE_SYNC_QUARANTINED);
+    assert_int_equal(receipt(&f, 1, 1, CORE_MERGED), 0);
+    SHOWN("patient", a, "given_names", "Eva");
+    assert_int_equal(version_of(&f, "patient", a).pending_seq, 0);
     assert_int_equal(sql_i64(&f, "SELECT count(*) FROM _base"), 0);
 }
 
@@ -358,6 +373,7 @@ int main(void)
         T(a_quarantined_change_keeps_its_value_until_it_is_dropped),
         T(a_quarantined_change_can_be_written_again),
         T(dropping_an_insert_takes_the_row_away),
+        T(a_centre_that_judges_anew_is_believed),
         T(a_pending_delete_stays_deleted_under_a_feed),
         T(an_edit_outlives_the_centres_delete_until_it_is_settled),
         T(a_delete_of_the_feed_deletes),
