@@ -190,6 +190,8 @@ static int conflicts_run(struct node_job *job, struct node_db *db, struct base_e
 static void worked(struct node_job *job)
 {
     struct work *w = (struct work *)job;
+    if (job->write && job->rc == 0)
+        node_engine_kick(w->k->c->engine); /* a retried change goes out now, and the status tells it */
     if (job->rc != 0)
         answer_error(w->k, job->rc, job->err.text);
     else

@@ -23,6 +23,8 @@
 #include "sync/base/log.h"
 #include "sync/seal/seal.h"
 
+enum { LOCK_PATIENCE_MS = 3000, LOCK_LOOK_MS = 50 };
+
 struct daemon {
     const struct node_cli *cli;
     const char *dir;
@@ -67,8 +69,12 @@ static int lock_dir(struct daemon *d, struct base_err *err)
     if (d->lock < 0)
         return base_fail(err, errno == ENOENT ? BASE_ENOTFOUND : BASE_EDENIED, "cannot open %s: %s; has this node been set up (everward setup)?", path,
                          strerror(errno));
-    if (flock(d->lock, LOCK_EX | LOCK_NB) != 0)
-        return base_fail(err, BASE_EEXISTS, "another everward runs on %s", d->dir);
+    /* one that was killed holds it until its last thread is gone */
+    for (int waited = 0; flock(d->lock, LOCK_EX | LOCK_NB) != 0; waited += LOCK_LOOK_MS) {
+        if (waited >= LOCK_PATIENCE_MS)
+            return base_fail(err, BASE_EEXISTS, "another everward runs on %s", d->dir);
+        uv_sleep(LOCK_LOOK_MS);
+    }
     return 0;
 }
 
@@ -190,6 +196,8 @@ static void stop(struct daemon *d)
         return;
     d->stopping = true;
     notify("STOPPING=1");
+    if (d->engine != NULL)
+        node_engine_verify_cancel(d->engine); /* whoever waits for it at the control socket is answered */
     if (d->control != NULL)
         node_control_stop(d->control, control_stopped, d);
     else
