@@ -198,7 +198,7 @@ int node_cmd_conflicts(struct node_cli *cli)
 
 int node_cmd_export_outbox(struct node_cli *cli)
 {
-    int code;
+    int code = NODE_EXIT_TRY_AGAIN;
     struct base_buf b;
     if (cli->word_count != 1 || cli->words[0][0] != '/')
         return usage("export-outbox takes the full path of a file to write");

@@ -90,7 +90,7 @@ int node_identity_read(const char *dir, struct node_identity_file *out, struct b
     if (rc == 0)
         rc = read_members(&f, o, err);
     if (rc != 0 && rc != BASE_ENOTFOUND)
-        base_err_prefix(err, rc, "%s/%s", dir, NODE_IDENTITY_FILE);
+        (void)base_err_prefix(err, rc, "%s/%s", dir, NODE_IDENTITY_FILE);
     cJSON_Delete(o);
     base_buf_release(&b);
     if (rc == 0)

@@ -123,7 +123,7 @@ static struct node_keys *keys_alloc(struct base_err *err)
 {
     struct node_keys *k = sodium_malloc(sizeof *k);
     if (!k)
-        base_fail(err, BASE_ENOMEM, "no guarded memory for the keys");
+        (void)base_fail(err, BASE_ENOMEM, "no guarded memory for the keys");
     return k;
 }
 

@@ -152,7 +152,7 @@ static int lay_changes(struct node_db *db, struct node_table *t, const struct ba
     node_sql_text(st, 2, t->name);
     node_sql_i64(st, 3, settled);
     while ((rc = node_sql_step(st, err)) == 1) {
-        struct core_change c;
+        struct core_change c = {0};
         size_t len = 0;
         const char *line = node_sql_col_text(st, 1, &len);
         if ((line = base_arena_copy(arena, line, len)) == NULL)

@@ -5,22 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-int base_fail(struct base_err *err, int code, const char *fmt, ...)
+void base_err_set(struct base_err *err, int code, const char *fmt, ...)
 {
     if (err == NULL)
-        return code;
+        return;
     err->code = code;
     va_list ap;
     va_start(ap, fmt);
     (void)vsnprintf(err->text, sizeof err->text, fmt, ap);
     va_end(ap);
-    return code;
 }
 
-int base_err_prefix(struct base_err *err, int code, const char *fmt, ...)
+void base_err_put_before(struct base_err *err, int code, const char *fmt, ...)
 {
     if (err == NULL)
-        return code;
+        return;
     char old[BASE_ERR_TEXT_BYTES];
     memcpy(old, err->text, sizeof old);
     old[sizeof old - 1] = '\0';
@@ -32,7 +31,6 @@ int base_err_prefix(struct base_err *err, int code, const char *fmt, ...)
         (void)snprintf(err->text + n, sizeof err->text - (size_t)n, ": %.*s",
                        (int)(sizeof err->text - (size_t)n - 3), old);
     err->code = code;
-    return code;
 }
 
 static const struct {

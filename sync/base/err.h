@@ -55,14 +55,14 @@ struct base_err {
     char text[BASE_ERR_TEXT_BYTES]; /* UTF-8, NUL-terminated, cut where it is too long */
 };
 
-/* Sets err (if not NULL) to code and the formatted text; returns code. */
-int base_fail(struct base_err *err, int code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Sets err (if not NULL) to code and the formatted text; gives code. Macros, so that the compiler and the analyzer see which
+ * code comes out: what follows a failure is then known not to run. */
+#define base_fail(err, code, ...) (base_err_set((err), (code), __VA_ARGS__), (code))
+/* Puts "prefix: " before the text, as layers do on the way up; gives code. */
+#define base_err_prefix(err, code, ...) (base_err_put_before((err), (code), __VA_ARGS__), (code))
 
-/* Puts "prefix: " before the text, as layers do on the way up. Returns err's code, or code if err
- * is NULL. */
-int base_err_prefix(struct base_err *err, int code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+void base_err_set(struct base_err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void base_err_put_before(struct base_err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 const char *base_code_name(int code); /* "BASE_EIO"; "?" if unknown */
 const char *base_code_text(int code); /* "input or output failed" */

@@ -230,7 +230,7 @@ void push_attempt_later(struct push *p)
     p->conn = NULL;
     seal_random(&random, 1);
     (void)uv_timer_start(&p->timer, on_again,
-                         (uint64_t)(p->attempt * PUSH_JITTER_MS + random % PUSH_JITTER_MS), 0);
+                         (uint64_t)p->attempt * PUSH_JITTER_MS + random % PUSH_JITTER_MS, 0);
 }
 
 /* ---- arrival ------------------------------------------------------------------------------- */

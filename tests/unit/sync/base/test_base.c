@@ -41,8 +41,8 @@ static void errors_are_prefixed_on_the_way_up(void **state)
     char longest[2000];
     memset(longest, 'x', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
-    base_fail(&err, BASE_EIO, "%s", longest);
-    base_err_prefix(&err, BASE_EIO, "%s", longest);
+    (void)base_fail(&err, BASE_EIO, "%s", longest);
+    (void)base_err_prefix(&err, BASE_EIO, "%s", longest);
     assert_true(strlen(err.text) < sizeof err.text);
 }
 
