@@ -209,8 +209,8 @@ static int same_row(struct repair *r, const struct base_uuid *id, int64_t rev, b
                     struct base_err *err)
 {
     struct base_arena arena;
-    struct row_now now;
-    struct row_base base;
+    struct row_now now = {0};
+    struct row_base base = {0};
     const struct core_image *ours = NULL;
     struct node_table *t = r->page.table;
     base_arena_init(&arena, STORE_ROW_BYTES_MAX);
