@@ -49,6 +49,16 @@ static void an_older_image_is_ignored(void **state)
     assert_int_equal(version_of(&f, "patient", a).rev, 5);
 }
 
+static void an_older_image_is_ignored_under_an_edit_too(void **state)
+{
+    central_patient(1, 5, "Berg", "Eva");
+    assert_int_equal(edit(&f, CORE_OP_UPDATE, "patient", a, P("given_names", "Ida"), NULL), 0);
+    central_patient(2, 4, "Old", "Old");
+    central_patient(3, 5, "Same", "Same");
+    SHOWN("patient", a, "family_name", "Berg");
+    assert_int_equal(version_of(&f, "patient", a).rev, 5);
+}
+
 static void an_edit_shows_over_what_the_feed_brings(void **state)
 {
     struct node_version v;
@@ -365,6 +375,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_row_of_the_feed_is_shown),
         T(an_older_image_is_ignored),
+        T(an_older_image_is_ignored_under_an_edit_too),
         T(an_edit_shows_over_what_the_feed_brings),
         T(the_overlay_goes_when_receipt_then_feed_have_come),
         T(the_overlay_goes_when_feed_then_receipt_have_come),

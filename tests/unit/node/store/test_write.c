@@ -239,6 +239,13 @@ struct grouped {
     int *left;
 };
 
+/* Writes well, then changes its mind. */
+static int run_regretted(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    int rc = run_many(db, &((struct grouped *)job)->m, err);
+    return rc == 0 ? base_fail(err, BASE_ECANCELED, "on second thoughts") : rc;
+}
+
 static int run_grouped(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     return run_many(db, &((struct grouped *)job)->m, err);
@@ -270,6 +277,59 @@ static void a_failing_job_does_not_touch_the_others_of_its_group(void **state)
     assert_int_equal(sql_i64(&f, "SELECT count(*) FROM task"), good * 3);
     assert_int_equal(f.moved, good * 3);
     assert_int_equal(sql_i64(&f, "SELECT max(n) FROM _audit"), good);
+}
+
+static void a_job_that_fails_after_it_wrote_leaves_nothing(void **state)
+{
+    static struct grouped jobs[GROUP_JOBS];
+    int left = GROUP_JOBS;
+    for (int i = 0; i < GROUP_JOBS; i++) {
+        jobs[i] = (struct grouped){
+            .job = {.run = i % 2 == 1 ? run_regretted : run_grouped, .done = done_grouped},
+            .m = {.count = 1 + i % 3, .bad = -1, .base = 1 + i * 3},
+            .left = &left};
+        node_store_write(f.store, &jobs[i].job);
+    }
+    while (left > 0)
+        uv_run(&f.loop, UV_RUN_ONCE);
+    int good = 0;
+    for (int i = 0; i < GROUP_JOBS; i++) {
+        assert_int_equal(jobs[i].job.rc, i % 2 == 1 ? BASE_ECANCELED : 0);
+        good += i % 2 == 1 ? 0 : 1 + i % 3;
+    }
+    assert_int_equal(log_is_whole(), good);
+    assert_int_equal(sql_i64(&f, "SELECT count(*) FROM task"), good);
+    assert_int_equal(f.moved, good);
+    assert_int_equal(sql_i64(&f, "SELECT max(n) FROM _audit"), GROUP_JOBS / 2);
+}
+
+static int run_catalog_regretted(struct node_db *db, void *arg, struct base_err *err)
+{
+    static char text[16384];
+    snprintf(text, sizeof text, "%s", test_catalog);
+    memcpy(strstr(text, "\"family_name\"") + 1, "family_nome", 11);
+    memcpy(strstr(text, "\"version\":7"), "\"version\":9", 11);
+    int rc = node_catalog_apply(db, text, strlen(text), err);
+    assert_int_equal(rc, 0);
+    assert_int_equal(node_db_catalog(db)->version, 9);
+    return base_fail(err, BASE_ECANCELED, "on second thoughts");
+}
+
+static int run_version(struct node_db *db, void *arg, struct base_err *err)
+{
+    *(int64_t *)arg = node_db_catalog(db)->version;
+    return 0;
+}
+
+static void a_catalog_whose_job_fails_is_not_in_force(void **state)
+{
+    int64_t version = 0;
+    assert_int_equal(on_writer(&f, run_catalog_regretted, NULL), BASE_ECANCELED);
+    assert_int_equal(on_writer(&f, run_version, &version), 0);
+    assert_int_equal(version, 7);
+    assert_int_equal(node_store_catalog(f.store)->version, 7);
+    assert_int_equal(edit(&f, CORE_OP_INSERT, "patient", a, P("family_name", "Ek"), NULL), 0);
+    assert_string_equal(shown(&f, "patient", a, "family_name"), "Ek");
 }
 
 static uv_sem_t all_there;
@@ -495,6 +555,8 @@ int main(void)
         T(the_chain_goes_on_over_a_restart),
         T(a_transaction_is_all_or_nothing),
         T(a_failing_job_does_not_touch_the_others_of_its_group),
+        T(a_job_that_fails_after_it_wrote_leaves_nothing),
+        T(a_catalog_whose_job_fails_is_not_in_force),
         T(a_full_queue_is_told_at_once),
         T(what_is_queued_runs_before_the_store_closes),
         T(the_outbox_gives_whole_transactions),
