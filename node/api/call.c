@@ -281,7 +281,7 @@ static bool same_origin(const struct net_http_exchange *x)
 
 static bool authenticate(struct api_call *c)
 {
-    if (!node_people_ready(c->api->people)) {
+    if (!api_ready(c->api)) {
         api_refuse(c, 503, "starting", "Nothing was done. Try again.", "the node is starting");
         c->problem.retry_after_s = 1;
         return false;

@@ -28,6 +28,7 @@ enum {
     API_PARAMS_MAX = 32,
     API_KEY_BYTES_MAX = 255,
     API_KEYS_KEPT_MS = 7 * 24 * 3600 * 1000, /* what an idempotency key is remembered */
+    API_KEYS_MAX = 300 * 1000, /* 8 MiB of fingerprints; more: the oldest go earlier */
     API_TICK_MS = 2000,
     API_RATE_SESSION_PER_S = 200,
     API_RATE_ADDRESS_PER_S = 1000,
@@ -39,6 +40,21 @@ enum {
 };
 
 struct api_events;
+
+/* Which keys were used, as fingerprints: open addressing, grown by doubling. */
+struct api_keyset {
+    struct api_keyslot {
+        uint64_t fingerprint; /* 0: free */
+        int64_t n;
+    } * slots;
+    size_t cap, count;
+    int64_t first_n; /* what is older is gone from the store */
+};
+int64_t api_keyset_find(const struct api_keyset *s, uint64_t fingerprint); /* 0: never used */
+/* Room for that many more, so that what is written can be remembered. */
+int api_keyset_reserve(struct api_keyset *s, size_t extra);
+void api_keyset_add(struct api_keyset *s, uint64_t fingerprint, int64_t n);
+void api_keyset_release(struct api_keyset *s);
 
 struct api_address {
     char text[46];
@@ -63,6 +79,9 @@ struct node_api {
     struct node_engine_status status; /* refreshed by engine or, without one, by a job */
     bool refreshing, refresh_again;
     struct api_call *running[API_RUNNING_BUCKETS]; /* with an idempotency key, by its hash */
+    struct api_keyset keys;
+    int64_t key_last;                       /* n of the newest */
+    bool keys_loaded, keys_busy, keys_more; /* more: the last pruning left some */
     struct api_address addresses[API_ADDRESSES_MAX];
     char *openapi; /* of catalog openapi_version */
     size_t openapi_len;
@@ -121,6 +140,7 @@ struct api_call {
     /* idempotency */
     bool has_key;
     uint8_t key_hash[32], request_hash[32];
+    int64_t key_used, key_n; /* n of the stored reply, 0: none; n of this one's */
     struct api_call *running_next;
     /* what the audit entry of a read says; action NULL: none */
     const char *audit_action;
@@ -211,7 +231,9 @@ void api_key_leave(struct api_call *c);
  * err). */
 int api_key_find(struct api_call *c, struct node_db *db, struct base_err *err);
 int api_key_store(struct api_call *c, struct node_db *db, struct base_err *err);
-void api_key_prune(struct node_api *a);
+void api_keys_load(struct node_api *a);
+void api_keys_prune(struct node_api *a);
+bool api_ready(const struct node_api *a); /* sessions and keys of the last run are back */
 
 /* write.c */
 void api_author(const struct api_call *c, struct node_author *out);

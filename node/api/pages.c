@@ -25,7 +25,7 @@ static void uuid(struct base_buf *out, const char *name, const struct base_uuid 
 }
 
 void node_api_status_write(struct base_buf *out, const struct node_engine_status *s,
-                     const struct node_identity *id)
+                           const struct node_identity *id)
 {
     const struct node_sync_state *y = &s->sync;
     base_buf_str(out, "{\"state\":");
@@ -102,7 +102,7 @@ void api_on_healthz(struct net_http_exchange *x, void *user)
 void api_on_readyz(struct net_http_exchange *x, void *user)
 {
     struct node_api *a = user;
-    health(x, a, node_people_ready(a->people) && !a->stopping);
+    health(x, a, api_ready(a));
 }
 
 static void metric(struct base_buf *out, const char *name, const char *type, const char *help,

@@ -47,6 +47,7 @@ static void stop_check(struct node_api *a)
     void (*stopped)(void *) = a->stopped;
     void *user = a->stopped_user;
     api_events_close(a);
+    api_keyset_release(&a->keys);
     free(a->openapi);
     free(a->ca_pem);
     free(a);
@@ -107,6 +108,11 @@ void api_refresh(struct node_api *a)
     node_store_read(a->store, &r->job);
 }
 
+bool api_ready(const struct node_api *a)
+{
+    return node_people_ready(a->people) && a->keys_loaded && !a->stopping;
+}
+
 static void on_moved(void *user, const struct node_moved *moved, int count, int64_t last)
 {
     struct node_api *a = running;
@@ -138,7 +144,8 @@ static void on_tick(uv_timer_t *timer)
         return;
     node_people_tick(a->people, base_clock_wall_ms());
     api_events_tick(a);
-    api_key_prune(a);
+    api_keys_load(a);
+    api_keys_prune(a);
 }
 
 static int start_http(struct node_api *a, const struct node_api_config *config,
@@ -244,6 +251,7 @@ int node_api_start(struct node_api **out, struct uv_loop_s *loop, struct node_st
     if (engine != NULL)
         node_engine_on_status(engine, on_status, NULL);
     api_refresh(a);
+    api_keys_load(a);
     *out = a;
     return 0;
 }

@@ -125,7 +125,7 @@ void api_on_login(struct net_http_exchange *x, void *user)
     const char *device = NULL;
     if (c == NULL)
         return;
-    if (!node_people_ready(a->people)) {
+    if (!api_ready(a)) {
         api_refuse(c, 503, "starting", "Nothing was done. Try again.", "the node is starting");
         c->problem.retry_after_s = 1;
     }
