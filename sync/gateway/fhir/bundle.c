@@ -153,7 +153,7 @@ static int cut(struct gw_bundle *b, struct piece list, struct base_err *err)
 static const char *text_of(const cJSON *from, const char *name)
 {
     const cJSON *v = cJSON_IsObject(from) ? cJSON_GetObjectItemCaseSensitive(from, name) : NULL;
-    return cJSON_IsString(v) ? v->valuestring : NULL;
+    return v != NULL && cJSON_IsString(v) ? v->valuestring : NULL;
 }
 
 static int by_url(const void *a, const void *b)

@@ -114,7 +114,7 @@ static bool is_bundle(const cJSON *resource)
     const cJSON *t = cJSON_IsObject(resource)
                          ? cJSON_GetObjectItemCaseSensitive(resource, "resourceType")
                          : NULL;
-    return cJSON_IsString(t) && strcmp(t->valuestring, "Bundle") == 0;
+    return t != NULL && cJSON_IsString(t) && strcmp(t->valuestring, "Bundle") == 0;
 }
 
 static int take_resource(struct reading *rd, const cJSON *resource, int depth, struct base_err *err)
@@ -166,7 +166,7 @@ static int take_entry(struct reading *rd, const cJSON *entry, bool history, int 
         count_entry(rd, "a version of the past, in a history");
         return 0;
     }
-    rd->full_url = cJSON_IsString(url) ? url->valuestring : NULL;
+    rd->full_url = url != NULL && cJSON_IsString(url) ? url->valuestring : NULL;
     int rc = take_resource(rd, resource, depth, err);
     rd->full_url = NULL;
     return rc;
@@ -177,7 +177,8 @@ static int take_entries(struct reading *rd, const cJSON *bundle, int depth, stru
 {
     const cJSON *type = cJSON_GetObjectItemCaseSensitive(bundle, "type");
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(bundle, "entry");
-    bool history = cJSON_IsString(type) && strcmp(type->valuestring, "history") == 0;
+    bool history =
+        type != NULL && cJSON_IsString(type) && strcmp(type->valuestring, "history") == 0;
     int rc = 0;
     if (!cJSON_IsArray(list) || list->child == NULL)
         count_entry(rd, "a bundle without entries");

@@ -80,7 +80,6 @@ struct gw_batch {
     int unit_count, row_count, cap;
     struct gw_seen *seen;
     bool in_flight;
-    struct base_buf *params; /* [GW_WARD_COLUMNS_MAX + 1] scratch of the table being sent */
 };
 
 struct gw_import {
@@ -92,7 +91,6 @@ struct gw_import {
     char *sql[GW_WARD_TABLES], *compare[GW_WARD_TABLES];
     struct gw_batch batches[2];
     int current;
-    int batch_rows;
     struct gw_spill *spill; /* what waits for rows that have not come */
     bool last_round;        /* nothing more comes: what is missing stays missing */
     struct gw_known *known; /* rows that are in the database for sure */
@@ -110,6 +108,9 @@ int gw_batch_drain(struct gw_import *im, struct base_err *err);
 /* Which of the ids of a table are there: present[i] is set. */
 int gw_sql_present(struct gw_import *im, enum gw_ward_table table, const struct base_uuid *ids,
                    int count, bool *present, struct base_err *err);
+/* Statements of (tenant, ids, columns…) as arrays; the caller frees them. NULL: out of memory. */
+char *gw_sql_insert(const struct gw_ward_spec *s);
+char *gw_sql_compare(const struct gw_ward_spec *s);
 int gw_sql_open(struct gw_import *im, struct base_err *err);
 void gw_sql_close(struct gw_import *im);
 int gw_sql_send(struct gw_import *im, struct gw_batch *b, struct base_err *err);

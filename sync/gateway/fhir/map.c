@@ -147,7 +147,7 @@ int gw_fhir_map(struct gw_fhir_unit *out, const cJSON *resource, const struct gw
     const cJSON *type = cJSON_IsObject(resource)
                             ? cJSON_GetObjectItemCaseSensitive(resource, "resourceType")
                             : NULL;
-    if (!cJSON_IsString(type) || !showable(type->valuestring)) {
+    if (type == NULL || !cJSON_IsString(type) || !showable(type->valuestring)) {
         gw_refuse(&m, "it has no resourceType");
         return 0;
     }

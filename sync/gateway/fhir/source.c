@@ -49,10 +49,12 @@ static int add_file(struct gw_files *f, const char *path, struct base_err *err)
         f->list = list;
         f->cap = cap;
     }
-    char *copy = strdup(path);
-    if (copy == NULL)
+    struct gw_file *file = &f->list[f->count];
+    file->order = order_of(path);
+    file->path = strdup(path);
+    if (file->path == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory for the list of files");
-    f->list[f->count++] = (struct gw_file){copy, order_of(path)};
+    f->count++;
     return 0;
 }
 
