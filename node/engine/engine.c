@@ -192,7 +192,9 @@ static void update_status(struct node_engine *e)
     write_reason(e);
     if (before != e->status.state || e->status.since[0] == '\0') {
         base_time_format(base_clock_wall_ms(), e->status.since);
-        base_log(BASE_LOG_INFO, "state", "%s", node_state_name(e->status.state));
+        bool usual = before <= NODE_SYNCING && e->status.state <= NODE_SYNCING; /* with every write */
+        base_log(usual ? BASE_LOG_DEBUG : BASE_LOG_INFO, "state", "%s%s%s", node_state_name(e->status.state),
+                 e->status.reason[0] == '\0' ? "" : ": ", e->status.reason);
     }
     for (int i = 0; i < e->on_status_count; i++)
         e->on_status[i](e->on_status_user[i]);
@@ -206,6 +208,8 @@ static void refresh_done(struct node_job *job)
         e->status.sync = r->state;
     free(r);
     e->refreshing = false;
+    if (!e->session.outbox && e->status.sync.last_seq > e->status.sync.acked_seq && e->status.sync.last_seq > e->pushed_seq)
+        core_session_on_local(&e->session, base_clock_monotonic_ms()); /* written by whatever way: it goes out */
     update_status(e);
     if (e->refresh_again && !e->stopping) {
         e->refresh_again = false;
@@ -418,7 +422,7 @@ void node_engine_stop(struct node_engine *e, void (*stopped)(void *user), void *
     e->stopped = stopped;
     e->stopped_user = user;
     (void)uv_timer_stop(&e->tick);
-    engine_verify_cancel(e);
+    node_engine_verify_cancel(e);
     e->under_way++;
     node_transport_cancel_all(e->transport);
     engine_done(e);
@@ -433,6 +437,7 @@ void node_engine_kick(struct node_engine *e)
 {
     core_session_on_local(&e->session, base_clock_monotonic_ms());
     core_session_on_kick(&e->session);
+    engine_refresh(e);
     engine_decide(e);
 }
 
@@ -459,6 +464,11 @@ static void link_done(struct node_job *job)
 
 void node_engine_link(struct node_engine *e, bool open)
 {
+    if (open == e->session.link_open) { /* nothing to change; who opens it again wants it tried now */
+        if (open)
+            node_engine_kick(e);
+        return;
+    }
     struct link_job *l = calloc(1, sizeof *l);
     core_session_on_link(&e->session, base_clock_monotonic_ms(), open);
     if (!open)

@@ -55,6 +55,7 @@ struct node_verify_report {
 };
 typedef void (*node_verified_cb)(void *user, int rc, const struct node_verify_report *report, const char *text);
 int node_engine_verify(struct node_engine *e, void *user, node_verified_cb done, struct base_err *err);
+void node_engine_verify_cancel(struct node_engine *e); /* its done is called soon, BASE_ECANCELED */
 /* Called on the loop whenever state, pending or head changed: for events and screens. */
 void node_engine_on_status(struct node_engine *e, void (*cb)(void *user), void *user);
 

@@ -143,7 +143,4 @@ int engine_batch_write(struct base_buf *out, const struct node_identity *id, str
                        const struct base_buf *lines, const struct core_position *before, const struct core_position *last, int count,
                        struct base_err *err);
 
-/* verify.c */
-void engine_verify_cancel(struct node_engine *e);
-
 #endif

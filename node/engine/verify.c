@@ -426,11 +426,13 @@ int node_engine_verify(struct node_engine *e, void *user, node_verified_cb done,
     return 0;
 }
 
-void engine_verify_cancel(struct node_engine *e)
+void node_engine_verify_cancel(struct node_engine *e)
 {
     if (e->verify == NULL)
         return;
     e->verify->canceled = true;
-    if (uv_is_active((uv_handle_t *)&e->verify->timer))
+    node_transport_cancel(e->transport, &e->verify->request);
+    if (e->verify != NULL && !uv_is_closing((uv_handle_t *)&e->verify->timer) &&
+        uv_is_active((uv_handle_t *)&e->verify->timer))
         (void)uv_timer_start(&e->verify->timer, on_timer, 0, 0);
 }
