@@ -408,7 +408,7 @@ void api_on_events(struct net_http_exchange *x, void *user)
                    "too many event streams are open");
         c->problem.retry_after_s = 10;
     }
-    if (c->problem.status != 0 || api_take_params(c) != 0 ||
+    if (s == NULL || c->problem.status != 0 || api_take_params(c) != 0 ||
         take_filters(c, s, node_store_catalog(a->store)) != 0) {
         free(s);
         api_finish(c);

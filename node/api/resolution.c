@@ -276,6 +276,7 @@ static int decide(struct api_call *c, struct node_db *db, struct decision *d, st
     int rc = load_row(c, db, d, err);
     if (rc == 0)
         rc = check_open(c, db, d, err);
+    BASE_ASSERT(rc != 0 || d->table != NULL);
     if (rc == 0 && !live && !api_may(c, NODE_MAY_UPDATE, d->table->name))
         rc = BASE_EINVALID;
     if (rc == 0)

@@ -79,6 +79,7 @@ int stmt_get(struct node_db *db, struct node_stmt **out, const char *text, struc
         int rc = stmt_new(db, &st, text, !nested, err);
         if (rc != 0)
             return rc;
+        BASE_ASSERT(st != NULL);
         if (!nested) {
             st->hash = hash;
             st->next = *bucket;
@@ -211,9 +212,11 @@ int node_sql_exec(struct node_db *db, const char *text, struct base_err *err)
 void stmt_reset_busy(struct node_db *db)
 {
     for (int i = 0; db->busy_count > 0 && i < STORE_STMT_BUCKETS; i++)
-        for (struct node_stmt *st = db->buckets[i]; st != NULL; st = st->next)
+        for (struct node_stmt *st = db->buckets[i], *next; st != NULL; st = next) {
+            next = st->next;
             if (st->busy)
                 node_sql_done(st);
+        }
 }
 
 void stmt_drop_all(struct node_db *db)
