@@ -20,6 +20,7 @@ BUILD = os.environ.get("EVERWARD_BUILD") or os.path.join(ROOT, "build", "asan")
 PROGRAM = os.path.join(BUILD, "sync", "gateway", "everward-gateway")
 SHARED = os.environ.get("EVERWARD_SHARED_DATA") or os.path.join(ROOT, "..", "shared", "data")
 PATIENTS = 60
+BATCH_ROWS = 2000  # GW_IMPORT_BATCH_ROWS
 
 cluster = db = scratch = None
 
@@ -246,19 +247,20 @@ class Input(Case):
         self.assertEqual(self.one("SELECT count(*) FROM ward.patient WHERE tenant_id = $t AND family_name IS NOT NULL"), "6")
 
     def test_order_does_not_matter_within_a_file_of_all_types(self):
+        fill = [patient("filler-%d" % n) for n in range(2 * BATCH_ROWS)]  # so that they stand in different batches
         path = self.write("mixed.ndjson", observation("o", "p"),
                           {"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/p"}, "encounter": {"reference": "Encounter/e"}},
+                          {"resourceType": "Location", "id": "bed", "partOf": {"reference": "Location/room"}}, *fill[:BATCH_ROWS],
                           {"resourceType": "Encounter", "id": "e", "status": "finished", "subject": {"reference": "Patient/p"}},
-                          {"resourceType": "Location", "id": "bed", "partOf": {"reference": "Location/room"}},
-                          {"resourceType": "Location", "id": "room", "partOf": {"reference": "Location/ward"}},
+                          {"resourceType": "Location", "id": "room", "partOf": {"reference": "Location/ward"}}, *fill[BATCH_ROWS:],
                           {"resourceType": "Location", "id": "ward"}, patient("p"))
         got = self.load(path)
-        self.assertEqual((got.sum("written"), got.sum("read")), (7, 7))
+        self.assertEqual((got.sum("written"), got.sum("read")), (7 + len(fill), 7 + len(fill)))
         self.assertEqual(got.reasons("dangling"), {})
         self.assertEqual(self.one("SELECT count(*) FROM ward.condition WHERE tenant_id = $t AND encounter_id IS NOT NULL"), "1")
         self.assertEqual(self.one("SELECT count(*) FROM ward.location WHERE tenant_id = $t AND parent_id IS NOT NULL"), "2")
         before = self.changes()
-        self.assertEqual(self.load(path).sum("unchanged"), 7)
+        self.assertEqual(self.load(path).sum("unchanged"), 7 + len(fill))
         self.assertEqual(self.changes(), before)
 
     def test_two_patients_may_link_each_other(self):
