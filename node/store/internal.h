@@ -123,6 +123,9 @@ int connection_migrate(struct node_db *db, struct base_err *err);
 int identity_load(struct node_db *db, struct node_identity *out, struct base_err *err);
 int heads_load(struct node_db *db, struct base_err *err);
 
+/* audit.c */
+void audit_chain_start(uint8_t chain[CORE_CHAIN_BYTES], const struct node_identity *id);
+
 /* meta.c: the store's own values. */
 int meta_i64(struct node_db *db, const char *name, int64_t fallback, int64_t *out,
              struct base_err *err);

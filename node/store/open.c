@@ -62,13 +62,9 @@ static int head_load(struct node_db *db, const char *sql, int64_t *n, uint8_t *c
 
 int heads_load(struct node_db *db, struct base_err *err)
 {
-    static const char audit[] = "everward audit 1";
-    uint8_t start[sizeof audit - 1 + BASE_UUID_BYTES];
-    memcpy(start, audit, sizeof audit - 1);
-    memcpy(start + sizeof audit - 1, db->identity->node_id.bytes, BASE_UUID_BYTES);
     db->heads.seq = db->heads.audit = 0;
     seal_chain_start(db->heads.chain, &db->identity->node_id, db->identity->incarnation);
-    seal_hash(db->heads.audit_chain, start, sizeof start);
+    audit_chain_start(db->heads.audit_chain, db->identity);
     int rc = head_load(db, "SELECT seq, chain FROM _change ORDER BY seq DESC LIMIT 1",
                        &db->heads.seq, db->heads.chain, err);
     if (rc == 0)

@@ -58,6 +58,10 @@ int node_audit_add(struct node_db *db, const struct node_author *author, const c
                    const struct base_uuid *row_id, const struct base_uuid *patient_id, const char *outcome,
                    const char *detail, struct base_err *err);
 
+/* Goes through the whole audit chain. BASE_ECORRUPT: names the first entry that is not what was written. *entries: how
+ * many there are; head: the chain behind the last, for a witness to keep. */
+int node_audit_verify(struct node_db *db, int64_t *entries, uint8_t head[32], struct base_err *err);
+
 int node_row_get(struct node_db *db, const struct core_table *t, const struct base_uuid *id,
                  struct base_arena *arena, struct node_row *out, struct base_err *err); /* BASE_ENOTFOUND */
 

@@ -24,7 +24,8 @@ void node_sql_blob(struct node_stmt *st, int at, const void *p, size_t len);
 void node_sql_uuid(struct node_stmt *st, int at, const struct base_uuid *u);
 /* 1: a row, 0: finished, negative: error. */
 int node_sql_step(struct node_stmt *st, struct base_err *err);
-const char *node_sql_col_text(struct node_stmt *st, int col, size_t *len); /* col: 0…; NULL if null; valid until the next step */
+const char *node_sql_col_text(struct node_stmt *st, int col,
+                              size_t *len); /* col: 0…; NULL if null; valid until the next step */
 int64_t node_sql_col_i64(struct node_stmt *st, int col);
 const void *node_sql_col_blob(struct node_stmt *st, int col, size_t *len);
 bool node_sql_col_uuid(struct node_stmt *st, int col, struct base_uuid *out); /* false if null */

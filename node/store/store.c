@@ -17,12 +17,12 @@
 #include "sync/base/log.h"
 
 enum {
-    LISTENERS_MAX = 8,             /* moved and failed together */
-    GROUP_US_MAX = 5000,           /* a group that has run for so long commits without more jobs */
-    CHECKPOINT_IDLE_MS = 200,      /* without a write */
-    CHECKPOINT_IDLE_PAGES = 512,   /* and this much in the WAL: into the database */
-    CHECKPOINT_BUSY_PAGES = 16384, /* 64 MiB: even in between writes */
-    CHECKPOINT_WAIT_MS = 50,       /* for readers, when the WAL is to be cut */
+    LISTENERS_MAX = 8,            /* moved and failed together */
+    GROUP_US_MAX = 5000,          /* a group that has run for so long commits without more jobs */
+    CHECKPOINT_IDLE_MS = 200,     /* without a write */
+    CHECKPOINT_IDLE_PAGES = 512,  /* and this much in the WAL: into the database */
+    CHECKPOINT_BUSY_PAGES = 8192, /* 32 MiB: even in between writes */
+    CHECKPOINT_WAIT_MS = 50,      /* for readers, when the WAL is to be cut */
     WAL_KEEP_BYTES = 64 << 20,
     PATH_BYTES_MAX = 4096,
     VFS_NAME_BYTES = 32

@@ -23,9 +23,9 @@
 
 enum {
     NODE_STORE_READERS = 2,
-    NODE_STORE_QUEUE_MAX = 4096,       /* jobs waiting; more: BASE_EBUSY at once */
-    NODE_STORE_GROUP_MAX = 256,        /* writes in one commit */
-    NODE_STORE_CACHE_KIB = 6 * 1024    /* per connection */
+    NODE_STORE_QUEUE_MAX = 4096,    /* jobs waiting; more: BASE_EBUSY at once */
+    NODE_STORE_GROUP_MAX = 256,     /* writes in one commit */
+    NODE_STORE_CACHE_KIB = 6 * 1024 /* per connection */
 };
 
 struct uv_loop_s;
@@ -49,8 +49,8 @@ struct node_identity {
     int64_t incarnation;
 };
 
-int node_store_open(struct node_store **out, struct uv_loop_s *loop, const char *dir, const uint8_t data_key[32],
-                    struct base_err *err);
+int node_store_open(struct node_store **out, struct uv_loop_s *loop, const char *dir,
+                    const uint8_t data_key[32], struct base_err *err);
 /* For setup and command line: creates the file and its bookkeeping tables (schema/node), no loop needed. */
 int node_store_create(const char *dir, const uint8_t data_key[32], const struct node_identity *id,
                       struct base_err *err);
@@ -64,13 +64,16 @@ void node_store_write(struct node_store *s, struct node_job *job);
 struct node_moved {
     const char *table; /* lives as long as the call */
     struct base_uuid id;
-    char op;           /* 'i' 'u' 'd' */
-    bool local;        /* written here; else from the centre */
+    char op;                     /* 'i' 'u' 'd' */
+    bool local;                  /* written here; else from the centre */
     struct base_uuid patient_id; /* of the row, zero if none: for event filters */
 };
-typedef void (*node_moved_cb)(void *user, const struct node_moved *moved, int count, int64_t event_seq_last);
-void node_store_on_moved(struct node_store *s, node_moved_cb cb, void *user); /* several may register (max 4) */
-typedef void (*node_failed_cb)(void *user, int rc, const char *text); /* disk full, corruption: on the loop */
+typedef void (*node_moved_cb)(void *user, const struct node_moved *moved, int count,
+                              int64_t event_seq_last);
+void node_store_on_moved(struct node_store *s, node_moved_cb cb,
+                         void *user); /* several may register (max 4) */
+typedef void (*node_failed_cb)(void *user, int rc,
+                               const char *text); /* disk full, corruption: on the loop */
 void node_store_on_failed(struct node_store *s, node_failed_cb cb, void *user);
 
 /* The catalog in force; swapped as a whole when a new version was applied. Loop thread: valid until the next turn of the loop.

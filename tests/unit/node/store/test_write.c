@@ -478,6 +478,34 @@ static void audit_entries_are_never_changed(void **state)
                      1);
 }
 
+static int run_verify(struct node_db *db, void *arg, struct base_err *err)
+{
+    uint8_t head[32];
+    return node_audit_verify(db, arg, head, err);
+}
+
+static void an_altered_audit_entry_is_found(void **state)
+{
+    static char trigger[] = "DROP TRIGGER _audit_update";
+    static char alter[] = "UPDATE _audit SET actor = zeroblob(16) WHERE n = 2";
+    static char end[] = "DROP TRIGGER _audit_delete; DELETE FROM _audit WHERE n = 1";
+    int64_t entries = 0;
+    for (int i = 1; i <= 3; i++)
+        assert_int_equal(
+            edit(&f, CORE_OP_INSERT, "patient", uuid_n(i), P("family_name", "Ek"), NULL), 0);
+    assert_int_equal(edit(&f, CORE_OP_INSERT, "staff", uuid_n(4), P("username", "x"), NULL),
+                     BASE_EDENIED);
+    assert_int_equal(on_reader(&f, run_verify, &entries), 0);
+    assert_int_equal(entries, 3);
+    assert_int_equal(on_writer(&f, run_raw, trigger), 0);
+    assert_int_equal(on_writer(&f, run_raw, alter), 0);
+    assert_int_equal(on_reader(&f, run_verify, &entries), BASE_ECORRUPT);
+    assert_non_null(strstr(f.err.text, "entry 2 "));
+    assert_int_equal(on_writer(&f, run_raw, end), 0);
+    assert_int_equal(on_reader(&f, run_verify, &entries), BASE_ECORRUPT);
+    assert_non_null(strstr(f.err.text, "entry 1 "));
+}
+
 static int read_history(struct node_db *db, void *arg, struct base_err *err);
 static bool note_history(void *user, const struct node_history *h)
 {
@@ -562,6 +590,7 @@ int main(void)
         T(the_outbox_gives_whole_transactions),
         T(a_modules_sql_cannot_write_what_is_synced_or_ours),
         T(audit_entries_are_never_changed),
+        T(an_altered_audit_entry_is_found),
         T(the_history_tells_each_change_newest_first),
         T(small_values_are_kept_by_name),
         T(a_replica_is_opened_with_its_key_alone),
