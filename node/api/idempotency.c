@@ -81,7 +81,7 @@ int api_key_find(struct api_call *c, struct node_db *db, struct base_err *err)
     if (c->key_used == 0)
         return 0;
     int rc = node_sql(db, &st,
-                      "SELECT request_hash, status, location, etag, body FROM node_idempotency "
+                      "SELECT request_hash, status, location, etag, body FROM node_reply "
                       "WHERE n = ?2 AND key_hash = ?1",
                       err);
     if (rc != 0)
@@ -111,8 +111,7 @@ int api_key_find(struct api_call *c, struct node_db *db, struct base_err *err)
 static int store_fingerprint(struct api_call *c, struct node_db *db, struct base_err *err)
 {
     struct node_stmt *st = NULL;
-    int rc =
-        node_sql(db, &st, "INSERT INTO node_idempotency_key (n, fingerprint) VALUES (?1, ?2)", err);
+    int rc = node_sql(db, &st, "INSERT INTO node_reply_key (n, fingerprint) VALUES (?1, ?2)", err);
     if (rc != 0)
         return rc;
     node_sql_i64(st, 1, c->key_n);
@@ -129,7 +128,7 @@ int api_key_store(struct api_call *c, struct node_db *db, struct base_err *err)
     if (rc != 0)
         return base_fail(err, rc, "the reply is too large");
     rc = node_sql(db, &st,
-                  "INSERT INTO node_idempotency (n, key_hash, request_hash, status, location, "
+                  "INSERT INTO node_reply (n, key_hash, request_hash, status, location, "
                   "etag, body, at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                   err);
     if (rc != 0)
@@ -165,8 +164,8 @@ static int load_run(struct node_job *job, struct node_db *db, struct base_err *e
     l->list = calloc(API_KEYS_MAX, sizeof *l->list);
     if (l->list == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory reading idempotency keys");
-    int rc = node_sql(
-        db, &st, "SELECT n, fingerprint FROM node_idempotency_key ORDER BY n DESC LIMIT ?1", err);
+    int rc = node_sql(db, &st, "SELECT n, fingerprint FROM node_reply_key ORDER BY n DESC LIMIT ?1",
+                      err);
     if (rc != 0)
         return rc;
     node_sql_i64(st, 1, API_KEYS_MAX);
@@ -234,7 +233,7 @@ static int prune_to(struct prune *p, struct node_db *db, int64_t *to, struct bas
 {
     struct node_stmt *st = NULL;
     int rc = node_sql(db, &st,
-                      "SELECT max(n), count(*) FROM (SELECT n, at_ms FROM node_idempotency "
+                      "SELECT max(n), count(*) FROM (SELECT n, at_ms FROM node_reply "
                       "ORDER BY n LIMIT ?3) WHERE at_ms < ?1 OR n < ?2",
                       err);
     if (rc != 0)
@@ -260,9 +259,8 @@ static int prune_run(struct node_job *job, struct node_db *db, struct base_err *
     if (rc != 0 || p->gone == 0)
         return rc;
     p->first_n = to + 1;
-    rc = prune_table(db, "DELETE FROM node_idempotency WHERE n <= ?1", to, err);
-    return rc != 0 ? rc
-                   : prune_table(db, "DELETE FROM node_idempotency_key WHERE n <= ?1", to, err);
+    rc = prune_table(db, "DELETE FROM node_reply WHERE n <= ?1", to, err);
+    return rc != 0 ? rc : prune_table(db, "DELETE FROM node_reply_key WHERE n <= ?1", to, err);
 }
 
 static void prune_done(struct node_job *job)

@@ -1,4 +1,4 @@
--- 0100_people.sql - the API's own bookkeeping: who is logged in, who failed to, which request was answered how.
+-- 0100_people.sql - who is logged in, and who failed to.
 -- Nothing here is synced. Times are milliseconds since 1970.
 
 -- The token itself is known to the client alone.
@@ -16,21 +16,3 @@ CREATE TABLE IF NOT EXISTS node_login_failure (
     failures  INTEGER NOT NULL,
     last_ms   INTEGER NOT NULL
 ) WITHOUT ROWID;
-
--- Both in order of arrival: new rows come together at one end, old ones go from the other. There is no index on the keys: they
--- are random, and one would make each write touch a page of its own. The API keeps the fingerprints in memory and reads them
--- back at its start.
-CREATE TABLE IF NOT EXISTS node_idempotency (
-    n            INTEGER PRIMARY KEY,
-    key_hash     BLOB NOT NULL,
-    request_hash BLOB NOT NULL,
-    status       INTEGER NOT NULL,
-    location     TEXT,
-    etag         TEXT,
-    body         TEXT NOT NULL,
-    at_ms        INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS node_idempotency_key (
-    n           INTEGER PRIMARY KEY,
-    fingerprint INTEGER NOT NULL
-);
