@@ -1,0 +1,83 @@
+/*
+ * node/store/worker.h - the store as its threads see it.
+ *
+ * store.c has the loop's side and the readers, writer.c the writer.
+ */
+#ifndef NODE_STORE_WORKER_H
+#define NODE_STORE_WORKER_H
+
+#include <uv.h>
+
+#include "node/store/internal.h"
+
+enum {
+    STORE_LISTENERS_MAX = 8, /* moved and failed together */
+    STORE_VFS_NAME_BYTES = 32
+};
+
+struct job_list {
+    struct node_job *first, **last;
+    int count;
+};
+
+struct moved_batch {
+    struct node_moved *list;
+    int count;
+    int64_t last;
+    struct moved_batch *next;
+};
+
+struct interned {
+    struct interned *next;
+    char name[];
+};
+
+struct worker {
+    struct node_store *store;
+    struct node_db db;
+    uv_thread_t thread;
+    bool open, running;
+};
+
+struct node_store {
+    uv_async_t async; /* its data is the store */
+    uv_mutex_t mutex; /* everything down to the line below */
+    uv_cond_t write_wake, read_wake;
+    struct job_list reads, writes, dones;
+    struct moved_batch *moved_first, **moved_last;
+    struct shared_catalog *newest;
+    struct interned *names;
+    int running;
+    bool closing;
+    int failed_rc;
+    char failed_text[BASE_ERR_TEXT_BYTES];
+    /* ---- the loop's, or unchanging ---- */
+    struct worker writer, readers[NODE_STORE_READERS];
+    struct node_identity identity;
+    struct shared_catalog *loop_catalog, *retired;
+    struct {
+        node_moved_cb moved;
+        node_failed_cb failed;
+        void *user;
+    } listeners[STORE_LISTENERS_MAX];
+    int listener_count;
+    int64_t event_last; /* the writer's, and the next */
+    bool commits_fail;
+    void (*closed)(void *user);
+    void *closed_user;
+    bool vfs_registered;
+    char vfs[STORE_VFS_NAME_BYTES];
+};
+
+void job_list_add(struct job_list *l, struct node_job *job);
+struct node_job *job_list_take(struct job_list *l);
+
+/* Runs a statement that is cached. */
+int worker_sql(struct node_db *db, const char *sql, struct base_err *err);
+/* Disk full, damage: the loop hears of it once, however many jobs it hit. */
+void worker_failed(struct node_store *s, int rc, const char *text);
+void worker_ends(struct node_store *s);
+void catalog_publish(struct node_store *s, struct shared_catalog *c);
+void writer_main(void *arg);
+
+#endif
