@@ -14,14 +14,24 @@ static const struct command {
     const char *name, *usage, *help;
     int (*run)(struct node_cli *cli);
 } commands[] = {
-    {"setup", "INVITE [--name N] [--host NAME,IP...]", "Enrols this node: paste the invite of `everward-gateway node invite`.", node_cmd_setup},
-    {"serve", "", "Serves the ward and keeps in step with the centre until SIGTERM.", node_cmd_serve},
-    {"status", "[--json]", "Tells how it is. Exit 0 up to date, 1 behind or offline, 2 needs attention.", node_cmd_status},
-    {"verify", "[--json]", "Compares every row with the centre and mends what differs.", node_cmd_verify},
-    {"link", "down|up", "Closes or opens the line to the centre by hand (drills, tests).", node_cmd_link},
-    {"quarantine", "list|retry SEQ|drop SEQ [--json]", "Changes the centre could not apply, and what to do with them.", node_cmd_quarantine},
-    {"conflicts", "[--json]", "Lists what two people changed without seeing each other.", node_cmd_conflicts},
-    {"export-outbox", "FILE", "Writes all changes the centre has not acknowledged to a file (patient data: signed, not encrypted).",
+    {"setup", "INVITE [--name N] [--host NAME,IP...]",
+     "Enrols this node: paste the invite of `everward-gateway node invite`.", node_cmd_setup},
+    {"serve", "", "Serves the ward and keeps in step with the centre until SIGTERM.",
+     node_cmd_serve},
+    {"status", "[--json]",
+     "Tells how it is. Exit 0 up to date, 1 behind or offline, 2 needs attention.",
+     node_cmd_status},
+    {"verify", "[--json]", "Compares every row with the centre and mends what differs.",
+     node_cmd_verify},
+    {"link", "down|up", "Closes or opens the line to the centre by hand (drills, tests).",
+     node_cmd_link},
+    {"quarantine", "list|retry SEQ|drop SEQ [--json]",
+     "Changes the centre could not apply, and what to do with them.", node_cmd_quarantine},
+    {"conflicts", "[--json]", "Lists what two people changed without seeing each other.",
+     node_cmd_conflicts},
+    {"export-outbox", "FILE",
+     "Writes all changes the centre has not acknowledged to a file (patient data: signed, not "
+     "encrypted).",
      node_cmd_export_outbox},
     {"config", "check|show [--origin]", "Checks or prints the configuration.", node_cmd_config},
     {"version", "", "Prints the version.", node_cmd_version},
@@ -33,8 +43,12 @@ static void print_help(FILE *to)
 {
     (void)fprintf(to, "usage: everward COMMAND [--config FILE] [--state-dir DIR] [--json] ...\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        (void)fprintf(to, "  %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].help);
-    (void)fprintf(to, "\nFirst time: setup, then serve. Settings: %s, or --config FILE; `everward config show` prints them.\n", NODE_CONFIG_PATH);
+        (void)fprintf(to, "  %s %s\n      %s\n", commands[i].name, commands[i].usage,
+                      commands[i].help);
+    (void)fprintf(to,
+                  "\nFirst time: setup, then serve. Settings: %s, or --config FILE; `everward "
+                  "config show` prints them.\n",
+                  NODE_CONFIG_PATH);
 }
 
 static const struct command *find(const char *name)
@@ -68,12 +82,15 @@ static bool read_args(struct node_cli *cli, int argc, char **argv, const struct 
         else if (strcmp(argv[i], "--origin") == 0)
             cli->origin = true;
         else if (argv[i][0] == '-' && argv[i][1] != '\0') {
-            (void)fprintf(stderr, "everward: option %s is unknown or lacks its value; see everward --help\n", argv[i]);
+            (void)fprintf(
+                stderr, "everward: option %s is unknown or lacks its value; see everward --help\n",
+                argv[i]);
             return false;
         } else if (*command == NULL) {
             *command = find(argv[i]);
             if (*command == NULL) {
-                (void)fprintf(stderr, "everward: there is no command \"%s\"; see everward --help\n", argv[i]);
+                (void)fprintf(stderr, "everward: there is no command \"%s\"; see everward --help\n",
+                              argv[i]);
                 return false;
             }
         } else if (cli->word_count < NODE_CLI_WORDS_MAX) {
@@ -89,7 +106,8 @@ static bool read_args(struct node_cli *cli, int argc, char **argv, const struct 
 static bool wants_help(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0 || (i == 1 && strcmp(argv[i], "help") == 0))
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0 ||
+            (i == 1 && strcmp(argv[i], "help") == 0))
             return true;
     return false;
 }

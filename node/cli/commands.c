@@ -121,8 +121,9 @@ int node_cmd_verify(struct node_cli *cli)
     if (cli->json)
         print_json(o);
     else
-        (void)printf("%s: %s rows of %s tables compared, %s mended\n", equal ? "equal to the centre" : "NOT equal to the centre",
-                     text_of(o, "rows"), text_of(o, "tables"), text_of(o, "mended"));
+        (void)printf("%s: %s rows of %s tables compared, %s mended\n",
+                     equal ? "equal to the centre" : "NOT equal to the centre", text_of(o, "rows"),
+                     text_of(o, "tables"), text_of(o, "mended"));
     cJSON_Delete(o);
     return equal ? NODE_EXIT_OK : NODE_EXIT_ATTENTION;
 }
@@ -145,13 +146,16 @@ static int simple(struct node_cli *cli, const char *request, const char *said)
 int node_cmd_link(struct node_cli *cli)
 {
     if (cli->word_count == 1 && strcmp(cli->words[0], "down") == 0)
-        return simple(cli, "{\"command\":\"link\",\"open\":false}", "the line to the centre is closed until `everward link up`");
+        return simple(cli, "{\"command\":\"link\",\"open\":false}",
+                      "the line to the centre is closed until `everward link up`");
     if (cli->word_count == 1 && strcmp(cli->words[0], "up") == 0)
-        return simple(cli, "{\"command\":\"link\",\"open\":true}", "the line to the centre is open");
+        return simple(cli, "{\"command\":\"link\",\"open\":true}",
+                      "the line to the centre is open");
     return usage("link takes down or up");
 }
 
-static int print_list(struct node_cli *cli, const char *request, const char *const columns[], const char *none)
+static int print_list(struct node_cli *cli, const char *request, const char *const columns[],
+                      const char *none)
 {
     int code;
     cJSON *o = call(cli, request, &code);
@@ -164,16 +168,16 @@ static int print_list(struct node_cli *cli, const char *request, const char *con
     else if (cJSON_GetArraySize(items) == 0)
         (void)printf("%s\n", none);
     else
-        cJSON_ArrayForEach(item, items)
-            for (int i = 0; columns[i] != NULL; i++)
-                (void)printf("%s%s", text_of(item, columns[i]), columns[i + 1] == NULL ? "\n" : "  ");
+        cJSON_ArrayForEach(item, items) for (int i = 0; columns[i] != NULL; i++)(void)
+            printf("%s%s", text_of(item, columns[i]), columns[i + 1] == NULL ? "\n" : "  ");
     cJSON_Delete(o);
     return NODE_EXIT_OK;
 }
 
 int node_cmd_quarantine(struct node_cli *cli)
 {
-    static const char *const columns[] = {"seq", "at", "table", "id", "sqlstate", "constraint", "reason", NULL};
+    static const char *const columns[] = {"seq",      "at",         "table",  "id",
+                                          "sqlstate", "constraint", "reason", NULL};
     const char *word = cli->word_count > 0 ? cli->words[0] : "list";
     char request[96];
     char *end = NULL;
@@ -184,13 +188,17 @@ int node_cmd_quarantine(struct node_cli *cli)
     long long seq = strtoll(cli->words[1], &end, 10);
     if (*end != '\0' || seq < 1)
         return usage("SEQ is the number that `everward quarantine list` shows first");
-    (void)snprintf(request, sizeof request, "{\"command\":\"quarantine_%s\",\"seq\":%lld}", word, seq);
-    return simple(cli, request, strcmp(word, "retry") == 0 ? "written again as a new change" : "dropped; the change stays in the log");
+    (void)snprintf(request, sizeof request, "{\"command\":\"quarantine_%s\",\"seq\":%lld}", word,
+                   seq);
+    return simple(cli, request,
+                  strcmp(word, "retry") == 0 ? "written again as a new change"
+                                             : "dropped; the change stays in the log");
 }
 
 int node_cmd_conflicts(struct node_cli *cli)
 {
-    static const char *const columns[] = {"id", "table_name", "row_id", "columns", "decide_role", NULL};
+    static const char *const columns[] = {"id",      "table_name",  "row_id",
+                                          "columns", "decide_role", NULL};
     if (cli->word_count > 1 || (cli->word_count == 1 && strcmp(cli->words[0], "list") != 0))
         return usage("conflicts takes list or nothing");
     return print_list(cli, "{\"command\":\"conflicts\"}", columns, "no open conflict");
@@ -225,7 +233,8 @@ int node_cmd_config(struct node_cli *cli)
     if (strcmp(word, "show") != 0)
         return usage("config takes check or show");
     for (const struct base_setting *s = node_settings; s->section != NULL; s++)
-        (void)printf("%s.%s = %s%s%s\n", s->section, s->key, base_config_text(cli->config, s->section, s->key), cli->origin ? "    # " : "",
+        (void)printf("%s.%s = %s%s%s\n", s->section, s->key,
+                     base_config_text(cli->config, s->section, s->key), cli->origin ? "    # " : "",
                      cli->origin ? base_config_origin(cli->config, s->section, s->key) : "");
     return NODE_EXIT_OK;
 }

@@ -168,7 +168,9 @@ static int conflicts_run(struct node_job *job, struct node_db *db, struct base_e
     base_buf_str(b, "{\"items\":[");
     int rc = node_db_catalog(db) == NULL ? 0 : 1; /* without a catalog there is no such table yet */
     if (rc == 1)
-        rc = node_sql(db, &st, "SELECT id, table_name, lower(hex(row_id)), columns, rule, decide_role FROM \"conflict\" WHERE state = 'open' LIMIT 1000",
+        rc = node_sql(db, &st,
+                      "SELECT id, table_name, lower(hex(row_id)), columns, rule, decide_role FROM "
+                      "\"conflict\" WHERE state = 'open' LIMIT 1000",
                       err);
     while (rc == 0 && st != NULL && (rc = node_sql_step(st, err)) == 1) {
         struct base_uuid id;
@@ -191,7 +193,8 @@ static void worked(struct node_job *job)
 {
     struct work *w = (struct work *)job;
     if (job->write && job->rc == 0)
-        node_engine_kick(w->k->c->engine); /* a retried change goes out now, and the status tells it */
+        node_engine_kick(
+            w->k->c->engine); /* a retried change goes out now, and the status tells it */
     if (job->rc != 0)
         answer_error(w->k, job->rc, job->err.text);
     else
@@ -199,7 +202,9 @@ static void worked(struct node_job *job)
     free(w);
 }
 
-static void start_work(struct client *k, int (*run)(struct node_job *, struct node_db *, struct base_err *), bool write, int64_t seq)
+static void start_work(struct client *k,
+                       int (*run)(struct node_job *, struct node_db *, struct base_err *),
+                       bool write, int64_t seq)
 {
     struct work *w = calloc(1, sizeof *w);
     if (w == NULL) {
@@ -249,8 +254,9 @@ static void verified(void *user, int rc, const struct node_verify_report *r, con
         answer_error(k, rc, text);
         return;
     }
-    base_buf_printf(&k->out, "{\"equal\":%s,\"tables\":%lld,\"rows\":%lld,\"mended\":%lld}", r->equal ? "true" : "false", (long long)r->tables,
-                    (long long)r->rows, (long long)r->mended);
+    base_buf_printf(&k->out, "{\"equal\":%s,\"tables\":%lld,\"rows\":%lld,\"mended\":%lld}",
+                    r->equal ? "true" : "false", (long long)r->tables, (long long)r->rows,
+                    (long long)r->mended);
     answer(k);
 }
 
@@ -267,7 +273,8 @@ static void do_quarantine(struct client *k, const cJSON *o)
     start_work(k, quarantine_run, false, 0);
 }
 
-static void on_seq(struct client *k, const cJSON *o, int (*run)(struct node_job *, struct node_db *, struct base_err *))
+static void on_seq(struct client *k, const cJSON *o,
+                   int (*run)(struct node_job *, struct node_db *, struct base_err *))
 {
     int64_t seq = 0;
     struct base_err err = {0};
@@ -317,9 +324,15 @@ static void do_export(struct client *k, const cJSON *o)
 static const struct {
     const char *name;
     void (*run)(struct client *k, const cJSON *o);
-} commands[] = {{"status", do_status},         {"link", do_link},           {"kick", do_kick},
-                {"verify", do_verify},         {"quarantine", do_quarantine}, {"quarantine_retry", do_retry},
-                {"quarantine_drop", do_drop},  {"conflicts", do_conflicts},  {"export_outbox", do_export}};
+} commands[] = {{"status", do_status},
+                {"link", do_link},
+                {"kick", do_kick},
+                {"verify", do_verify},
+                {"quarantine", do_quarantine},
+                {"quarantine_retry", do_retry},
+                {"quarantine_drop", do_drop},
+                {"conflicts", do_conflicts},
+                {"export_outbox", do_export}};
 
 static void run_line(struct client *k)
 {
@@ -331,12 +344,14 @@ static void run_line(struct client *k)
     if (rc == 0)
         rc = net_json_str(o, "command", 64, &name, &err);
     size_t i = 0;
-    while (rc == 0 && i < sizeof commands / sizeof commands[0] && strcmp(commands[i].name, name) != 0)
+    while (rc == 0 && i < sizeof commands / sizeof commands[0] &&
+           strcmp(commands[i].name, name) != 0)
         i++;
     if (rc != 0)
         answer_error(k, rc, err.text);
     else if (i == sizeof commands / sizeof commands[0])
-        answer_error(k, BASE_EUNSUPPORTED, "this everward does not know that command: is the daemon of another version?");
+        answer_error(k, BASE_EUNSUPPORTED,
+                     "this everward does not know that command: is the daemon of another version?");
     else
         commands[i].run(k, o);
     cJSON_Delete(o);
@@ -377,13 +392,14 @@ static void on_connection(uv_stream_t *server, int status)
     k->next = c->clients;
     c->clients = k;
     c->client_count++;
-    if (uv_accept(server, (uv_stream_t *)&k->pipe) != 0 || c->client_count > NODE_CONTROL_CLIENTS_MAX ||
+    if (uv_accept(server, (uv_stream_t *)&k->pipe) != 0 ||
+        c->client_count > NODE_CONTROL_CLIENTS_MAX ||
         uv_read_start((uv_stream_t *)&k->pipe, give_room, on_read) != 0)
         client_close(k);
 }
 
-int node_control_start(struct node_control **out, uv_loop_t *loop, const char *state_dir, struct node_store *store,
-                       struct node_engine *engine, struct base_err *err)
+int node_control_start(struct node_control **out, uv_loop_t *loop, const char *state_dir,
+                       struct node_store *store, struct node_engine *engine, struct base_err *err)
 {
     char path[NODE_PATH_BYTES_MAX];
     struct node_control *c = calloc(1, sizeof *c);
@@ -402,7 +418,9 @@ int node_control_start(struct node_control **out, uv_loop_t *loop, const char *s
     if (rc == 0)
         rc = uv_listen((uv_stream_t *)&c->pipe, NODE_CONTROL_CLIENTS_MAX, on_connection);
     *out = c;
-    return rc == 0 ? 0 : base_fail(err, BASE_EIO, "the control socket %s cannot be made: %s", path, uv_strerror(rc));
+    return rc == 0 ? 0
+                   : base_fail(err, BASE_EIO, "the control socket %s cannot be made: %s", path,
+                               uv_strerror(rc));
 }
 
 static void pipe_closed(uv_handle_t *handle)

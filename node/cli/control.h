@@ -15,12 +15,13 @@ enum { NODE_CONTROL_BYTES_MAX = 4 * 1024 * 1024, NODE_CONTROL_CLIENTS_MAX = 16 }
 
 struct node_control;
 
-int node_control_start(struct node_control **out, struct uv_loop_s *loop, const char *state_dir, struct node_store *store,
-                       struct node_engine *engine, struct base_err *err);
+int node_control_start(struct node_control **out, struct uv_loop_s *loop, const char *state_dir,
+                       struct node_store *store, struct node_engine *engine, struct base_err *err);
 /* Closes socket and clients; done once everything is closed. */
 void node_control_stop(struct node_control *c, void (*done)(void *user), void *user);
 
 /* Client. request: one JSON object without newline. BASE_EUNREACHABLE: the daemon does not run. */
-int node_control_call(const char *state_dir, const char *request, struct base_buf *reply, struct base_err *err);
+int node_control_call(const char *state_dir, const char *request, struct base_buf *reply,
+                      struct base_err *err);
 
 #endif

@@ -11,7 +11,8 @@ static int connect_to(const char *state_dir, int *out, struct base_err *err)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (strlen(state_dir) + sizeof NODE_CONTROL_SOCKET + 1 > sizeof a.sun_path)
-        return base_fail(err, BASE_EINVALID, "the state folder's path is too long for a socket: %s", state_dir);
+        return base_fail(err, BASE_EINVALID, "the state folder's path is too long for a socket: %s",
+                         state_dir);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return base_fail(err, BASE_EIO, "cannot open a socket: %s", strerror(errno));
@@ -22,8 +23,10 @@ static int connect_to(const char *state_dir, int *out, struct base_err *err)
         int why = errno;
         (void)close(fd);
         if (why == EACCES)
-            return base_fail(err, BASE_EDENIED, "only the user that runs everward may speak to it (%s)", path);
-        return base_fail(err, BASE_EUNREACHABLE, "everward does not run on %s: start it with `everward serve`", state_dir);
+            return base_fail(err, BASE_EDENIED,
+                             "only the user that runs everward may speak to it (%s)", path);
+        return base_fail(err, BASE_EUNREACHABLE,
+                         "everward does not run on %s: start it with `everward serve`", state_dir);
     }
     *out = fd;
     return 0;
@@ -54,7 +57,8 @@ static int exchange(int fd, const char *request, struct base_buf *reply, struct 
     return rc == 0 ? 0 : base_fail(err, rc, "everward closed the control socket without an answer");
 }
 
-int node_control_call(const char *state_dir, const char *request, struct base_buf *reply, struct base_err *err)
+int node_control_call(const char *state_dir, const char *request, struct base_buf *reply,
+                      struct base_err *err)
 {
     int fd = -1;
     int rc = connect_to(state_dir, &fd, err);

@@ -14,7 +14,7 @@ void node_path(char out[NODE_PATH_BYTES_MAX], const char *dir, const char *name)
 
 static int io_fail(struct base_err *err, const char *what, const char *path)
 {
-    int code = errno == ENOSPC || errno == EDQUOT ? BASE_EFULL
+    int code = errno == ENOSPC || errno == EDQUOT  ? BASE_EFULL
                : errno == EACCES || errno == EPERM ? BASE_EDENIED
                : errno == ENOENT                   ? BASE_ENOTFOUND
                                                    : BASE_EIO;
@@ -48,7 +48,8 @@ static int write_all(int fd, const char *bytes, size_t len)
     return fsync(fd);
 }
 
-int node_file_write(const char *dir, const char *name, const void *bytes, size_t len, struct base_err *err)
+int node_file_write(const char *dir, const char *name, const void *bytes, size_t len,
+                    struct base_err *err)
 {
     char path[NODE_PATH_BYTES_MAX];
     char temporary[NODE_PATH_BYTES_MAX + 8];
@@ -104,9 +105,12 @@ int node_state_dir_make(const char *dir, struct base_err *err)
     if (!S_ISDIR(st.st_mode))
         return base_fail(err, BASE_EINVALID, "%s is not a folder", dir);
     if (st.st_uid != geteuid())
-        return base_fail(err, BASE_EDENIED, "the state folder %s belongs to another user (uid %u); run as that user or chown it", dir,
-                         (unsigned)st.st_uid);
+        return base_fail(
+            err, BASE_EDENIED,
+            "the state folder %s belongs to another user (uid %u); run as that user or chown it",
+            dir, (unsigned)st.st_uid);
     if ((st.st_mode & 0077) != 0)
-        return base_fail(err, BASE_EDENIED, "others may look into the state folder %s: chmod 700 it", dir);
+        return base_fail(err, BASE_EDENIED,
+                         "others may look into the state folder %s: chmod 700 it", dir);
     return 0;
 }

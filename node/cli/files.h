@@ -12,8 +12,10 @@
 
 enum { NODE_FILE_BYTES_MAX = 1024 * 1024, NODE_PATH_BYTES_MAX = 4096 };
 
-int node_file_write(const char *dir, const char *name, const void *bytes, size_t len, struct base_err *err);
-int node_file_read(const char *dir, const char *name, struct base_buf *out, struct base_err *err); /* BASE_ENOTFOUND */
+int node_file_write(const char *dir, const char *name, const void *bytes, size_t len,
+                    struct base_err *err);
+int node_file_read(const char *dir, const char *name, struct base_buf *out,
+                   struct base_err *err); /* BASE_ENOTFOUND */
 bool node_file_exists(const char *dir, const char *name);
 /* Makes the folder (mode 0700), or refuses one that others own or may read. */
 int node_state_dir_make(const char *dir, struct base_err *err);

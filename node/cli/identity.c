@@ -35,7 +35,8 @@ int node_identity_write(const char *dir, const struct node_identity_file *f, str
     member_text(&b, "audience", f->audience);
     base_buf_printf(&b, ",\"incarnation\":%lld}\n", (long long)f->id.incarnation);
     int rc = base_buf_check(&b);
-    rc = rc == 0 ? node_file_write(dir, NODE_IDENTITY_FILE, b.data, b.len, err) : base_fail(err, rc, "identity");
+    rc = rc == 0 ? node_file_write(dir, NODE_IDENTITY_FILE, b.data, b.len, err)
+                 : base_fail(err, rc, "identity");
     base_buf_release(&b);
     return rc;
 }
@@ -49,7 +50,8 @@ static int copy_uuid(const cJSON *o, const char *name, struct base_uuid *out, st
     return rc;
 }
 
-static int copy_text(const cJSON *o, const char *name, char *out, size_t bytes, struct base_err *err)
+static int copy_text(const cJSON *o, const char *name, char *out, size_t bytes,
+                     struct base_err *err)
 {
     const char *s = NULL;
     int rc = net_json_str(o, name, bytes - 1, &s, err);
@@ -103,8 +105,11 @@ int node_ticket_read(const char *dir, uint8_t out[NODE_TICKET_BYTES], struct bas
     struct base_buf b;
     base_buf_init(&b, 1024);
     int rc = node_file_read(dir, NODE_TICKET_FILE, &b, err);
-    if (rc == 0 && (b.len < 2 * NODE_TICKET_BYTES || !seal_hex_decode(out, NODE_TICKET_BYTES, b.data, 2 * NODE_TICKET_BYTES)))
-        rc = base_fail(err, BASE_ECORRUPT, "%s/%s is damaged; set the node up anew with a new invite", dir, NODE_TICKET_FILE);
+    if (rc == 0 && (b.len < 2 * NODE_TICKET_BYTES ||
+                    !seal_hex_decode(out, NODE_TICKET_BYTES, b.data, 2 * NODE_TICKET_BYTES)))
+        rc = base_fail(err, BASE_ECORRUPT,
+                       "%s/%s is damaged; set the node up anew with a new invite", dir,
+                       NODE_TICKET_FILE);
     if (b.data != NULL)
         seal_wipe(b.data, b.len);
     base_buf_release(&b);

@@ -67,7 +67,8 @@ static int lock_dir(struct daemon *d, struct base_err *err)
     node_path(path, d->dir, "lock");
     d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock < 0)
-        return base_fail(err, errno == ENOENT ? BASE_ENOTFOUND : BASE_EDENIED, "cannot open %s: %s; has this node been set up (everward setup)?", path,
+        return base_fail(err, errno == ENOENT ? BASE_ENOTFOUND : BASE_EDENIED,
+                         "cannot open %s: %s; has this node been set up (everward setup)?", path,
                          strerror(errno));
     /* one that was killed holds it until its last thread is gone */
     for (int waited = 0; flock(d->lock, LOCK_EX | LOCK_NB) != 0; waited += LOCK_LOOK_MS) {
@@ -98,9 +99,13 @@ static int read_certificates(struct daemon *d, struct base_err *err)
     free(d->key);
     free(d->ca);
     d->ca = read_text(tls, "ca.crt", err);
-    d->cert = cert[0] != '\0' ? read_text("", cert + (cert[0] == '/'), err) : read_text(tls, "server.crt", err);
-    d->key = key[0] != '\0' ? read_text("", key + (key[0] == '/'), err) : read_text(tls, "server.key", err);
-    return d->cert == NULL || d->key == NULL || d->ca == NULL ? base_err_prefix(err, err->code, "the LAN certificate") : 0;
+    d->cert = cert[0] != '\0' ? read_text("", cert + (cert[0] == '/'), err)
+                              : read_text(tls, "server.crt", err);
+    d->key = key[0] != '\0' ? read_text("", key + (key[0] == '/'), err)
+                            : read_text(tls, "server.key", err);
+    return d->cert == NULL || d->key == NULL || d->ca == NULL
+               ? base_err_prefix(err, err->code, "the LAN certificate")
+               : 0;
 }
 
 static int open_files(struct daemon *d, struct base_err *err)
@@ -111,7 +116,8 @@ static int open_files(struct daemon *d, struct base_err *err)
     if (rc == 0) {
         rc = node_identity_read(d->dir, &d->identity, err);
         if (rc == BASE_ENOTFOUND)
-            rc = base_fail(err, rc, "%s is not set up: run `everward setup <invite>` first", d->dir);
+            rc =
+                base_fail(err, rc, "%s is not set up: run `everward setup <invite>` first", d->dir);
     }
     if (rc == 0)
         rc = node_ticket_read(d->dir, d->ticket, err);
@@ -126,13 +132,14 @@ static int start_engine(struct daemon *d, struct base_err *err)
 {
     char ca[NODE_PATH_BYTES_MAX];
     node_path(ca, d->dir, NODE_GATEWAY_CA_FILE);
-    struct node_engine_config c = {.gateway_url = d->identity.gateway_url,
-                                   .gateway_ca_path = ca,
-                                   .ticket = d->ticket,
-                                   .audience = d->identity.audience,
-                                   .keys = d->keys,
-                                   .state_dir = d->dir,
-                                   .verify_every_s = base_config_int(d->cli->config, "sync", "verify_hours") * 3600};
+    struct node_engine_config c = {
+        .gateway_url = d->identity.gateway_url,
+        .gateway_ca_path = ca,
+        .ticket = d->ticket,
+        .audience = d->identity.audience,
+        .keys = d->keys,
+        .state_dir = d->dir,
+        .verify_every_s = base_config_int(d->cli->config, "sync", "verify_hours") * 3600};
     return node_engine_start(&d->engine, &d->loop, d->store, &c, err);
 }
 
@@ -146,9 +153,12 @@ static int start_api(struct daemon *d, struct base_err *err)
                                 .ca_pem = d->ca,
                                 .tls12 = base_config_bool(c, "api", "tls12"),
                                 .session_idle_s = base_config_int(c, "people", "session_idle_s"),
-                                .offline_credentials_expiration_days = base_config_int(c, "people", "offline_credentials_expiration"),
-                                .offline_failed_login_attempts = base_config_int(c, "people", "offline_failed_login_attempts"),
-                                .offline_failed_login_delay_s = base_config_int(c, "people", "offline_failed_login_delay")};
+                                .offline_credentials_expiration_days =
+                                    base_config_int(c, "people", "offline_credentials_expiration"),
+                                .offline_failed_login_attempts =
+                                    base_config_int(c, "people", "offline_failed_login_attempts"),
+                                .offline_failed_login_delay_s =
+                                    base_config_int(c, "people", "offline_failed_login_delay")};
     int rc = node_api_start(&d->api, &d->loop, d->store, d->engine, &a, err);
     return rc == 0 ? 0 : base_err_prefix(err, rc, "the ward's API");
 }
@@ -197,7 +207,8 @@ static void stop(struct daemon *d)
     d->stopping = true;
     notify("STOPPING=1");
     if (d->engine != NULL)
-        node_engine_verify_cancel(d->engine); /* whoever waits for it at the control socket is answered */
+        node_engine_verify_cancel(
+            d->engine); /* whoever waits for it at the control socket is answered */
     if (d->control != NULL)
         node_control_stop(d->control, control_stopped, d);
     else
@@ -237,7 +248,8 @@ static int start_all(struct daemon *d, struct base_err *err)
     rc = start_engine(d, err);
     if (rc == 0)
         rc = start_api(d, err);
-    return rc == 0 ? node_control_start(&d->control, &d->loop, d->dir, d->store, d->engine, err) : rc;
+    return rc == 0 ? node_control_start(&d->control, &d->loop, d->dir, d->store, d->engine, err)
+                   : rc;
 }
 
 static void watch_signals(struct daemon *d)
@@ -261,7 +273,8 @@ static void run(struct daemon *d)
         d->exit_code = node_cli_fail(&err);
         stop(d);
     } else {
-        base_log(BASE_LOG_INFO, "serving", "node %s on port %u", d->identity.id.node_name, node_api_port(d->api));
+        base_log(BASE_LOG_INFO, "serving", "node %s on port %u", d->identity.id.node_name,
+                 node_api_port(d->api));
         notify("READY=1");
     }
     (void)uv_run(&d->loop, UV_RUN_DEFAULT);

@@ -44,17 +44,20 @@ struct setup {
 /* ew1:<host>:<port>:<64 hex>:<token>, read from the right because an IPv6 host holds colons. */
 static int read_invite(struct invite *out, const char *text, struct base_err *err)
 {
-    static const char hint[] = "the invite must be the whole line that `everward-gateway node invite` printed (ew1:host:port:fingerprint:token)";
+    static const char hint[] = "the invite must be the whole line that `everward-gateway node "
+                               "invite` printed (ew1:host:port:fingerprint:token)";
     const char *token = strrchr(text, ':');
-    if (strncmp(text, "ew1:", 4) != 0 || token == NULL || token - text < 4 + 64 + 1 || token[-65] != ':')
+    if (strncmp(text, "ew1:", 4) != 0 || token == NULL || token - text < 4 + 64 + 1 ||
+        token[-65] != ':')
         return base_fail(err, BASE_EINVALID, "%s", hint);
     const char *fingerprint = token - 64;
     const char *port = fingerprint - 2;
     while (port > text + 4 && isdigit((unsigned char)*port))
         port--;
     const char *host = text + 4;
-    if (*port != ':' || port <= host || port - host > SETUP_HOST_BYTES_MAX || strlen(token + 1) > SETUP_TOKEN_BYTES_MAX ||
-        token[1] == '\0' || !seal_hex_decode(out->ca, sizeof out->ca, fingerprint, 64))
+    if (*port != ':' || port <= host || port - host > SETUP_HOST_BYTES_MAX ||
+        strlen(token + 1) > SETUP_TOKEN_BYTES_MAX || token[1] == '\0' ||
+        !seal_hex_decode(out->ca, sizeof out->ca, fingerprint, 64))
         return base_fail(err, BASE_EINVALID, "%s", hint);
     long number = strtol(port + 1, NULL, 10);
     if (number < 1 || number > 65535)
@@ -91,8 +94,9 @@ static int make_ticket(struct setup *s, struct base_err *err)
     base_buf_init(&b, 128);
     base_buf_hex(&b, s->ticket, sizeof s->ticket);
     base_buf_char(&b, '\n');
-    int rc = base_buf_check(&b) != 0 ? base_fail(err, BASE_ENOMEM, "ticket")
-                                     : node_file_write(s->dir, NODE_TICKET_FILE, b.data, b.len, err);
+    int rc = base_buf_check(&b) != 0
+                 ? base_fail(err, BASE_ENOMEM, "ticket")
+                 : node_file_write(s->dir, NODE_TICKET_FILE, b.data, b.len, err);
     if (b.data != NULL)
         seal_wipe(b.data, b.len);
     base_buf_release(&b);
@@ -109,13 +113,17 @@ static int fetch_ca(struct setup *s, struct base_err *err)
     base_buf_init(&pem, 64 * 1024);
     int rc = node_transport_fetch(url, NULL, NULL, &pem, &status, err);
     if (rc == 0 && status != 200)
-        rc = base_fail(err, BASE_EPROTO, "%s answered %ld: is that an Everward gateway?", url, status);
+        rc = base_fail(err, BASE_EPROTO, "%s answered %ld: is that an Everward gateway?", url,
+                       status);
     if (rc == 0)
         rc = net_x509_fingerprint(pem.data == NULL ? "" : pem.data, found, err);
     if (rc == 0 && !seal_equal(found, s->invite.ca, sizeof found))
-        rc = base_fail(err, BASE_EAUTH, "the gateway at %s is not the one the invite was made for (its CA has another fingerprint); "
-                                        "nothing secret was sent. Ask for a new invite, and who answers at that address",
-                       s->identity.gateway_url);
+        rc = base_fail(
+            err, BASE_EAUTH,
+            "the gateway at %s is not the one the invite was made for (its CA has another "
+            "fingerprint); "
+            "nothing secret was sent. Ask for a new invite, and who answers at that address",
+            s->identity.gateway_url);
     if (rc == 0)
         rc = node_file_write(s->dir, NODE_GATEWAY_CA_FILE, pem.data, pem.len, err);
     base_buf_release(&pem);
@@ -139,7 +147,8 @@ static void write_request(struct setup *s, struct base_buf *out)
     base_buf_str(out, "\"}");
 }
 
-static int text_member(const cJSON *o, const char *name, char *out, size_t bytes, struct base_err *err)
+static int text_member(const cJSON *o, const char *name, char *out, size_t bytes,
+                       struct base_err *err)
 {
     const char *s = NULL;
     int rc = net_json_str(o, name, bytes - 1, &s, err);
@@ -148,11 +157,14 @@ static int text_member(const cJSON *o, const char *name, char *out, size_t bytes
     return rc;
 }
 
-static int uuid_member(const cJSON *o, const char *name, struct base_uuid *out, struct base_err *err)
+static int uuid_member(const cJSON *o, const char *name, struct base_uuid *out,
+                       struct base_err *err)
 {
     const char *s = NULL;
     int rc = net_json_str(o, name, BASE_UUID_CHARS, &s, err);
-    return rc == 0 && !base_uuid_parse(out, s, strlen(s)) ? base_fail(err, BASE_EPROTO, "\"%s\" is not a uuid", name) : rc;
+    return rc == 0 && !base_uuid_parse(out, s, strlen(s))
+               ? base_fail(err, BASE_EPROTO, "\"%s\" is not a uuid", name)
+               : rc;
 }
 
 static int read_reply(struct setup *s, const cJSON *o, struct base_err *err)
@@ -177,13 +189,18 @@ static int refused(const cJSON *o, long status, struct base_err *err)
     const char *code = "";
     (void)net_json_str(o, "code", 64, &code, NULL);
     if (strcmp(code, "invite_expired") == 0)
-        return base_fail(err, BASE_EDENIED, "the invite has expired (24 hours): ask for a new one (everward-gateway node invite)");
+        return base_fail(
+            err, BASE_EDENIED,
+            "the invite has expired (24 hours): ask for a new one (everward-gateway node invite)");
     if (strcmp(code, "invite_used") == 0)
-        return base_fail(err, BASE_EDENIED, "the invite has been used by another node: ask for a new one (everward-gateway node invite)");
+        return base_fail(err, BASE_EDENIED,
+                         "the invite has been used by another node: ask for a new one "
+                         "(everward-gateway node invite)");
     if (strcmp(code, "invite_unknown") == 0)
-        return base_fail(err, BASE_EDENIED, "the gateway does not know this invite: was the whole line pasted?");
-    return base_fail(err, status == 503 || status == 429 ? BASE_EBUSY : BASE_EPROTO, "the gateway refused to enrol this node: %ld %s", status,
-                     code);
+        return base_fail(err, BASE_EDENIED,
+                         "the gateway does not know this invite: was the whole line pasted?");
+    return base_fail(err, status == 503 || status == 429 ? BASE_EBUSY : BASE_EPROTO,
+                     "the gateway refused to enrol this node: %ld %s", status, code);
 }
 
 static int enrol(struct setup *s, struct base_err *err)
@@ -199,8 +216,9 @@ static int enrol(struct setup *s, struct base_err *err)
     base_buf_init(&request, 4096);
     base_buf_init(&reply, 64 * 1024);
     write_request(s, &request);
-    int rc = base_buf_check(&request) != 0 ? base_fail(err, base_buf_check(&request), "the enrolment does not fit")
-                                           : node_transport_fetch(url, ca, request.data, &reply, &status, err);
+    int rc = base_buf_check(&request) != 0
+                 ? base_fail(err, base_buf_check(&request), "the enrolment does not fit")
+                 : node_transport_fetch(url, ca, request.data, &reply, &status, err);
     if (rc == 0)
         rc = net_json_parse(&o, reply.data == NULL ? "" : reply.data, reply.len, err);
     if (rc == 0)
@@ -213,7 +231,8 @@ static int enrol(struct setup *s, struct base_err *err)
     return rc;
 }
 
-static int write_pair(const char *dir, const char *cert_name, const char *cert, const char *key_name, char *key, struct base_err *err)
+static int write_pair(const char *dir, const char *cert_name, const char *cert,
+                      const char *key_name, char *key, struct base_err *err)
 {
     int rc = node_file_write(dir, key_name, key, strlen(key), err);
     return rc == 0 ? node_file_write(dir, cert_name, cert, strlen(cert), err) : rc;
@@ -238,9 +257,11 @@ static int make_certificates(struct setup *s, struct base_err *err)
     node_path(dir, s->dir, "tls");
     if (node_file_exists(dir, "server.crt"))
         return 0;
-    (void)snprintf(list, sizeof list, "%s", s->cli->host == NULL ? "localhost,127.0.0.1" : s->cli->host);
+    (void)snprintf(list, sizeof list, "%s",
+                   s->cli->host == NULL ? "localhost,127.0.0.1" : s->cli->host);
     char *rest = NULL;
-    for (char *name = strtok_r(list, ", ", &rest); name != NULL && count < NET_X509_NAMES_MAX; name = strtok_r(NULL, ", ", &rest))
+    for (char *name = strtok_r(list, ", ", &rest); name != NULL && count < NET_X509_NAMES_MAX;
+         name = strtok_r(NULL, ", ", &rest))
         names[count++] = name;
     (void)snprintf(ca_name, sizeof ca_name, "Everward private CA of %s", s->identity.id.node_name);
     int64_t now_s = base_clock_wall_ms() / 1000;
@@ -263,7 +284,8 @@ static int make_certificates(struct setup *s, struct base_err *err)
 static int make_store(struct setup *s, struct base_err *err)
 {
     int rc = node_store_create(s->dir, node_keys_data(s->keys), &s->identity.id, err);
-    return rc == BASE_EEXISTS ? 0 : rc; /* an earlier attempt's: nothing has been written to it yet */
+    return rc == BASE_EEXISTS ? 0
+                              : rc; /* an earlier attempt's: nothing has been written to it yet */
 }
 
 static void begin(struct setup *s, struct node_cli *cli)
@@ -272,16 +294,20 @@ static void begin(struct setup *s, struct node_cli *cli)
     bool v6 = strchr(i->host, ':') != NULL && i->host[0] != '[';
     s->cli = cli;
     s->dir = node_cli_state_dir(cli);
-    (void)snprintf(s->identity.gateway_url, sizeof s->identity.gateway_url, v6 ? "https://[%s]:%d" : "https://%s:%d", i->host, i->port);
-    (void)snprintf(s->identity.id.node_name, sizeof s->identity.id.node_name, "%s", cli->name == NULL ? "node" : cli->name);
+    (void)snprintf(s->identity.gateway_url, sizeof s->identity.gateway_url,
+                   v6 ? "https://[%s]:%d" : "https://%s:%d", i->host, i->port);
+    (void)snprintf(s->identity.id.node_name, sizeof s->identity.id.node_name, "%s",
+                   cli->name == NULL ? "node" : cli->name);
 }
 
 static int run(struct setup *s, struct base_err *err)
 {
     int rc = node_state_dir_make(s->dir, err);
     if (rc == 0 && node_file_exists(s->dir, NODE_IDENTITY_FILE))
-        rc = base_fail(err, BASE_EEXISTS, "%s belongs to a node that is set up already; start it with `everward serve`, or choose another "
-                                          "state folder",
+        rc = base_fail(err, BASE_EEXISTS,
+                       "%s belongs to a node that is set up already; start it with `everward "
+                       "serve`, or choose another "
+                       "state folder",
                        s->dir);
     if (rc == 0)
         rc = make_keys(s, err);
@@ -303,7 +329,9 @@ int node_cmd_setup(struct node_cli *cli)
     struct base_err err = {0};
     struct setup s = {0};
     if (cli->word_count != 1) {
-        (void)fprintf(stderr, "everward setup: give the invite that `everward-gateway node invite` printed\n");
+        (void)fprintf(
+            stderr,
+            "everward setup: give the invite that `everward-gateway node invite` printed\n");
         return NODE_EXIT_USAGE;
     }
     int rc = read_invite(&s.invite, cli->words[0], &err);
@@ -316,7 +344,9 @@ int node_cmd_setup(struct node_cli *cli)
     seal_wipe(&s.invite, sizeof s.invite);
     if (rc != 0)
         return node_cli_fail(&err);
-    (void)printf("%s is set up: %s, %s. Now start it: everward serve%s%s\n", s.identity.id.node_name, s.identity.id.tenant_name,
-                 s.identity.id.site_name, cli->config_path == NULL ? "" : " --config ", cli->config_path == NULL ? "" : cli->config_path);
+    (void)printf("%s is set up: %s, %s. Now start it: everward serve%s%s\n",
+                 s.identity.id.node_name, s.identity.id.tenant_name, s.identity.id.site_name,
+                 cli->config_path == NULL ? "" : " --config ",
+                 cli->config_path == NULL ? "" : cli->config_path);
     return NODE_EXIT_OK;
 }

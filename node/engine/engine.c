@@ -34,7 +34,8 @@ static int sign(void *user, const void *msg, size_t len, uint8_t sig[64])
 /* Times by the centre's clock as far as we know it: a node whose own clock is wrong still gets in. */
 int engine_token(struct node_engine *e, char out[NET_TOKEN_BYTES_MAX], struct base_err *err)
 {
-    int64_t now_ms = base_clock_wall_ms() + (e->status.clock_offset_known ? e->status.clock_offset_ms : 0);
+    int64_t now_ms =
+        base_clock_wall_ms() + (e->status.clock_offset_known ? e->status.clock_offset_ms : 0);
     struct net_token t = {.tenant_id = e->identity.tenant_id,
                           .node_id = e->identity.node_id,
                           .issued_s = now_ms / 1000,
@@ -99,10 +100,14 @@ bool engine_reply_failed(struct node_engine *e, struct node_request *r, enum cor
     else
         problem_text(r, text, sizeof text);
     if (r->rc != BASE_ECANCELED)
-        base_log(BASE_LOG_INFO, "sync_failed", "%s lane: %s", lane == CORE_LANE_PULL ? "pull" : "push", text);
+        base_log(BASE_LOG_INFO, "sync_failed", "%s lane: %s",
+                 lane == CORE_LANE_PULL ? "pull" : "push", text);
     (void)snprintf(e->trouble, sizeof e->trouble, "%s", text);
     if (why == CORE_FAILED_REFUSED)
-        (void)snprintf(e->fence, sizeof e->fence, "the centre refuses this node: %.150s. Nothing here is deleted; ask the operator of the gateway.", text);
+        (void)snprintf(e->fence, sizeof e->fence,
+                       "the centre refuses this node: %.150s. Nothing here is deleted; ask the "
+                       "operator of the gateway.",
+                       text);
     core_session_on_failed(&e->session, lane, why, now, r->retry_after_s * 1000, engine_random());
     base_buf_release(&r->reply);
     if (lane == CORE_LANE_PUSH && why != CORE_FAILED_PASSING)
@@ -116,7 +121,8 @@ void engine_failed(struct node_engine *e, enum core_lane_name lane, int rc, cons
                             : rc == BASE_EPROTO  ? CORE_FAILED_REGREET
                             : rc == BASE_EDENIED ? CORE_FAILED_REFUSED
                                                  : CORE_FAILED_PASSING;
-    base_log(BASE_LOG_WARN, "sync_failed", "%s lane: %s", lane == CORE_LANE_PULL ? "pull" : "push", text);
+    base_log(BASE_LOG_WARN, "sync_failed", "%s lane: %s", lane == CORE_LANE_PULL ? "pull" : "push",
+             text);
     (void)snprintf(e->trouble, sizeof e->trouble, "%.250s", text);
     if (why == CORE_FAILED_REFUSED)
         (void)snprintf(e->fence, sizeof e->fence, "%.250s", text);
@@ -155,7 +161,10 @@ static enum node_state state_of(const struct node_engine *e)
         return NODE_ATTENTION;
     if (!e->session.link_open || !e->session.greeted)
         return NODE_OFFLINE;
-    return s->filled && s->pending == 0 && s->cursor >= e->status.head && e->session.phase == CORE_FOLLOWING ? NODE_CURRENT : NODE_SYNCING;
+    return s->filled && s->pending == 0 && s->cursor >= e->status.head &&
+                   e->session.phase == CORE_FOLLOWING
+               ? NODE_CURRENT
+               : NODE_SYNCING;
 }
 
 static void write_reason(struct node_engine *e)
@@ -166,11 +175,13 @@ static void write_reason(struct node_engine *e)
     if (e->fence[0] != '\0')
         (void)snprintf(out, bytes, "%s", e->fence);
     else if (e->status.state == NODE_ATTENTION)
-        (void)snprintf(out, bytes, "%lld changes are quarantined; see `everward quarantine list`", (long long)e->status.sync.quarantined);
+        (void)snprintf(out, bytes, "%lld changes are quarantined; see `everward quarantine list`",
+                       (long long)e->status.sync.quarantined);
     else if (!e->session.link_open)
         (void)snprintf(out, bytes, "the line was closed by hand; `everward link up` opens it");
     else if (e->status.state == NODE_OFFLINE)
-        (void)snprintf(out, bytes, "%s", e->trouble[0] != '\0' ? e->trouble : "the centre has not been reached yet");
+        (void)snprintf(out, bytes, "%s",
+                       e->trouble[0] != '\0' ? e->trouble : "the centre has not been reached yet");
 }
 
 static enum core_clock clock_of(const struct node_engine *e)
@@ -179,7 +190,8 @@ static enum core_clock clock_of(const struct node_engine *e)
     if (!e->status.clock_offset_known || e->clock_measured_ms == 0 ||
         base_clock_monotonic_ms() - e->clock_measured_ms > ENGINE_CLOCK_FRESH_MS)
         return CORE_CLOCK_UNSURE;
-    return offset > ENGINE_CLOCK_OK_MS || offset < -ENGINE_CLOCK_OK_MS ? CORE_CLOCK_WRONG : CORE_CLOCK_OK;
+    return offset > ENGINE_CLOCK_OK_MS || offset < -ENGINE_CLOCK_OK_MS ? CORE_CLOCK_WRONG
+                                                                       : CORE_CLOCK_OK;
 }
 
 static void update_status(struct node_engine *e)
@@ -192,9 +204,11 @@ static void update_status(struct node_engine *e)
     write_reason(e);
     if (before != e->status.state || e->status.since[0] == '\0') {
         base_time_format(base_clock_wall_ms(), e->status.since);
-        bool usual = before <= NODE_SYNCING && e->status.state <= NODE_SYNCING; /* with every write */
-        base_log(usual ? BASE_LOG_DEBUG : BASE_LOG_INFO, "state", "%s%s%s", node_state_name(e->status.state),
-                 e->status.reason[0] == '\0' ? "" : ": ", e->status.reason);
+        bool usual =
+            before <= NODE_SYNCING && e->status.state <= NODE_SYNCING; /* with every write */
+        base_log(usual ? BASE_LOG_DEBUG : BASE_LOG_INFO, "state", "%s%s%s",
+                 node_state_name(e->status.state), e->status.reason[0] == '\0' ? "" : ": ",
+                 e->status.reason);
     }
     for (int i = 0; i < e->on_status_count; i++)
         e->on_status[i](e->on_status_user[i]);
@@ -208,8 +222,10 @@ static void refresh_done(struct node_job *job)
         e->status.sync = r->state;
     free(r);
     e->refreshing = false;
-    if (!e->session.outbox && e->status.sync.last_seq > e->status.sync.acked_seq && e->status.sync.last_seq > e->pushed_seq)
-        core_session_on_local(&e->session, base_clock_monotonic_ms()); /* written by whatever way: it goes out */
+    if (!e->session.outbox && e->status.sync.last_seq > e->status.sync.acked_seq &&
+        e->status.sync.last_seq > e->pushed_seq)
+        core_session_on_local(&e->session,
+                              base_clock_monotonic_ms()); /* written by whatever way: it goes out */
     update_status(e);
     if (e->refresh_again && !e->stopping) {
         e->refresh_again = false;
@@ -268,7 +284,8 @@ void engine_decide(struct node_engine *e)
     enum core_do what;
     if (e->stopping)
         return;
-    while ((what = core_session_next(&e->session, base_clock_monotonic_ms(), &until)) != CORE_DO_WAIT)
+    while ((what = core_session_next(&e->session, base_clock_monotonic_ms(), &until)) !=
+           CORE_DO_WAIT)
         start(e, what);
     int64_t wait = until < 0 ? ENGINE_TICK_MS : until - base_clock_monotonic_ms();
     if (wait < 1)
@@ -313,7 +330,8 @@ static void on_tick(uv_timer_t *timer)
     struct node_engine *e = timer->data;
     int64_t now = base_clock_monotonic_ms();
     if (core_session_stuck(&e->session, now)) {
-        base_log(BASE_LOG_ERROR, "stuck", "connected, changes wait, nothing taken for %d s: the session begins anew",
+        base_log(BASE_LOG_ERROR, "stuck",
+                 "connected, changes wait, nothing taken for %d s: the session begins anew",
                  CORE_SESSION_STUCK_MS / 1000);
         node_transport_cancel_all(e->transport);
         engine_push_reset(e);
@@ -374,8 +392,8 @@ static void begin_done(struct node_job *job)
     engine_done(e);
 }
 
-int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_store *store, const struct node_engine_config *config,
-                      struct base_err *err)
+int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_store *store,
+                      const struct node_engine_config *config, struct base_err *err)
 {
     struct node_engine *e = calloc(1, sizeof *e);
     struct begin *b = calloc(1, sizeof *b);
@@ -384,7 +402,8 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
         free(b);
         return base_fail(err, BASE_ENOMEM, "out of memory for the engine");
     }
-    int rc = node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path, err);
+    int rc =
+        node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path, err);
     if (rc != 0) {
         free(e);
         free(b);
@@ -457,14 +476,16 @@ static void link_done(struct node_job *job)
     struct link_job *l = (struct link_job *)job;
     struct node_engine *e = l->e;
     if (job->rc != 0)
-        base_log(BASE_LOG_ERROR, "link", "the position of the line could not be kept: %s", job->err.text);
+        base_log(BASE_LOG_ERROR, "link", "the position of the line could not be kept: %s",
+                 job->err.text);
     free(l);
     engine_done(e);
 }
 
 void node_engine_link(struct node_engine *e, bool open)
 {
-    if (open == e->session.link_open) { /* nothing to change; who opens it again wants it tried now */
+    if (open ==
+        e->session.link_open) { /* nothing to change; who opens it again wants it tried now */
         if (open)
             node_engine_kick(e);
         return;

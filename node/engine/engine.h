@@ -16,13 +16,13 @@
 struct node_engine;
 
 struct node_engine_config {
-    const char *gateway_url; /* "https://host:port" */
+    const char *gateway_url;     /* "https://host:port" */
     const char *gateway_ca_path; /* PEM, pinned at setup */
     const uint8_t *ticket;       /* 32 bytes */
     const char *audience;        /* of the node's tokens */
     struct node_keys *keys;
     const char *state_dir;
-    int64_t verify_every_s;  /* 0: on demand only */
+    int64_t verify_every_s; /* 0: on demand only */
 };
 
 enum node_state { NODE_CURRENT, NODE_SYNCING, NODE_OFFLINE, NODE_ATTENTION };
@@ -30,15 +30,15 @@ const char *node_state_name(enum node_state s); /* "current" … */
 
 struct node_engine_status {
     enum node_state state;
-    char since[32];           /* when it became so */
-    char reason[256];         /* of attention or offline: a sentence with the next step; "" else */
-    bool link_open;           /* false after `everward link down` */
-    bool online;              /* the last contact went well */
-    int64_t head;             /* the centre's, as last heard; -1 unknown */
-    int64_t clock_offset_ms;  /* centre minus ours */
+    char since[32];          /* when it became so */
+    char reason[256];        /* of attention or offline: a sentence with the next step; "" else */
+    bool link_open;          /* false after `everward link down` */
+    bool online;             /* the last contact went well */
+    int64_t head;            /* the centre's, as last heard; -1 unknown */
+    int64_t clock_offset_ms; /* centre minus ours */
     bool clock_offset_known;
-    enum core_clock clock;    /* for new changes */
-    char last_contact_at[32]; /* "" never */
+    enum core_clock clock;       /* for new changes */
+    char last_contact_at[32];    /* "" never */
     struct node_sync_state sync; /* as of the last read, at most 1 s old while anything moves */
 };
 
@@ -46,15 +46,17 @@ int node_engine_start(struct node_engine **out, struct uv_loop_s *loop, struct n
                       const struct node_engine_config *config, struct base_err *err);
 void node_engine_stop(struct node_engine *e, void (*stopped)(void *user), void *user);
 void node_engine_status(const struct node_engine *e, struct node_engine_status *out);
-void node_engine_kick(struct node_engine *e);          /* sync now; also after every local write */
+void node_engine_kick(struct node_engine *e); /* sync now; also after every local write */
 void node_engine_link(struct node_engine *e, bool open); /* kept over restarts */
 /* Compares with the centre and mends what differs. done: rc 0 and equal after it, or why not. One at a time (BASE_EBUSY). */
 struct node_verify_report {
     int64_t tables, rows, mended;
     bool equal;
 };
-typedef void (*node_verified_cb)(void *user, int rc, const struct node_verify_report *report, const char *text);
-int node_engine_verify(struct node_engine *e, void *user, node_verified_cb done, struct base_err *err);
+typedef void (*node_verified_cb)(void *user, int rc, const struct node_verify_report *report,
+                                 const char *text);
+int node_engine_verify(struct node_engine *e, void *user, node_verified_cb done,
+                       struct base_err *err);
 void node_engine_verify_cancel(struct node_engine *e); /* its done is called soon, BASE_ECANCELED */
 /* Called on the loop whenever state, pending or head changed: for events and screens. */
 void node_engine_on_status(struct node_engine *e, void (*cb)(void *user), void *user);

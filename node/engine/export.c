@@ -11,7 +11,8 @@
 
 enum { EXPORT_CHANGES = 1000, EXPORT_PATH_BYTES_MAX = 4096 };
 
-struct export {
+struct export
+{
     struct node_job job;
     struct node_engine *e;
     char path[EXPORT_PATH_BYTES_MAX];
@@ -25,7 +26,8 @@ static int write_all(int fd, const char *bytes, size_t len, struct base_err *err
     while (len > 0) {
         ssize_t n = write(fd, bytes, len);
         if (n <= 0)
-            return base_fail(err, errno == ENOSPC ? BASE_EFULL : BASE_EIO, "cannot write the export: %s", strerror(errno));
+            return base_fail(err, errno == ENOSPC ? BASE_EFULL : BASE_EIO,
+                             "cannot write the export: %s", strerror(errno));
         bytes += n;
         len -= (size_t)n;
     }
@@ -43,9 +45,11 @@ static int export_batches(struct export *x, struct node_db *db, int fd, struct b
         struct base_buf lines, body;
         base_buf_init(&lines, ENGINE_PUSH_BYTES_MAX + CORE_CHANGE_LINE_BYTES_MAX * 4);
         base_buf_init(&body, ENGINE_PUSH_BYTES_MAX * 2);
-        rc = node_outbox_read(db, after, EXPORT_CHANGES, ENGINE_PUSH_BYTES_MAX, &lines, &before, &last, &count, err);
+        rc = node_outbox_read(db, after, EXPORT_CHANGES, ENGINE_PUSH_BYTES_MAX, &lines, &before,
+                              &last, &count, err);
         if (rc == 0 && count > 0)
-            rc = engine_batch_write(&body, node_db_identity(db), x->e->keys, s.catalog_version, &lines, &before, &last, count, err);
+            rc = engine_batch_write(&body, node_db_identity(db), x->e->keys, s.catalog_version,
+                                    &lines, &before, &last, count, err);
         if (rc == 0 && count > 0)
             rc = write_all(fd, body.data, body.len, err);
         base_buf_release(&lines);
@@ -63,7 +67,8 @@ static int export_run(struct node_job *job, struct node_db *db, struct base_err 
     struct export *x = (struct export *)job;
     int fd = open(x->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return base_fail(err, errno == EEXIST ? BASE_EEXISTS : BASE_EDENIED, "cannot make the file %s: %s", x->path, strerror(errno));
+        return base_fail(err, errno == EEXIST ? BASE_EEXISTS : BASE_EDENIED,
+                         "cannot make the file %s: %s", x->path, strerror(errno));
     int rc = export_batches(x, db, fd, err);
     if (rc == 0 && fsync(fd) != 0)
         rc = base_fail(err, BASE_EIO, "cannot sync %s: %s", x->path, strerror(errno));
@@ -82,7 +87,8 @@ static void export_done(struct node_job *job)
     engine_done(e);
 }
 
-int node_engine_export(struct node_engine *e, const char *path, void *user, node_exported_cb done, struct base_err *err)
+int node_engine_export(struct node_engine *e, const char *path, void *user, node_exported_cb done,
+                       struct base_err *err)
 {
     struct export *x = calloc(1, sizeof *x);
     if (x == NULL || strlen(path) >= sizeof x->path) {

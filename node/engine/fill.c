@@ -28,9 +28,10 @@ struct engine_fill {
     char path[256];
     struct node_job job; /* ask or apply */
     uv_work_t unpack;
-    struct base_buf packed, plain; /* of the page being unpacked; plain waits until the one before is applied */
+    struct base_buf packed,
+        plain; /* of the page being unpacked; plain waits until the one before is applied */
     struct base_buf applying;
-    char next[BASE_UUID_CHARS + 1]; /* behind the page in plain; "": it is the last */
+    char next[BASE_UUID_CHARS + 1];        /* behind the page in plain; "": it is the last */
     bool getting, unpacking, parked, busy; /* parked: plain is ready; busy: a job runs */
     int rc, unpack_rc;
     struct base_err err, unpack_err;
@@ -63,16 +64,18 @@ static void on_page(struct node_request *r);
 static void get_page(struct engine_fill *f, const char *after)
 {
     struct node_engine *e = f->e;
-    (void)snprintf(f->path, sizeof f->path, "/sync/v1/bootstrap?table=%s&limit=%d%s%s", f->table, ENGINE_FILL_ROWS,
-                   after[0] == '\0' ? "" : "&after=", after);
+    (void)snprintf(f->path, sizeof f->path, "/sync/v1/bootstrap?table=%s&limit=%d%s%s", f->table,
+                   ENGINE_FILL_ROWS, after[0] == '\0' ? "" : "&after=", after);
     if (e->stopping || (f->rc = engine_token(e, f->token, &f->err)) != 0) {
         f->rc = f->rc == 0 ? BASE_ECANCELED : BASE_EIO;
         if (f->rc == BASE_ECANCELED)
-            core_session_on_failed(&e->session, CORE_LANE_PULL, CORE_FAILED_PASSING, base_clock_monotonic_ms(), 0, 0);
+            core_session_on_failed(&e->session, CORE_LANE_PULL, CORE_FAILED_PASSING,
+                                   base_clock_monotonic_ms(), 0, 0);
         return;
     }
     f->getting = true;
-    f->request = (struct node_request){.method = "GET", .path = f->path, .token = f->token, .done = on_page, .owner = f};
+    f->request = (struct node_request){
+        .method = "GET", .path = f->path, .token = f->token, .done = on_page, .owner = f};
     node_transport_send(e->transport, &f->request);
 }
 
@@ -191,7 +194,8 @@ static void fill_step(struct engine_fill *f)
             return;
         }
     }
-    if (!f->busy && !f->getting && !f->unpacking && (f->rc != 0 || (!f->parked && f->packed.data == NULL)))
+    if (!f->busy && !f->getting && !f->unpacking &&
+        (f->rc != 0 || (!f->parked && f->packed.data == NULL)))
         fill_end(f);
 }
 

@@ -35,12 +35,14 @@ static int outcomes_read(struct engine_receipt *out, const cJSON *list, struct b
 {
     int n = cJSON_GetArraySize(list);
     if (!cJSON_IsArray(list) || n > ENGINE_OUTCOMES_MAX)
-        return base_fail(err, BASE_EPROTO, "the receipt's outcomes are not a list of at most %d", ENGINE_OUTCOMES_MAX);
+        return base_fail(err, BASE_EPROTO, "the receipt's outcomes are not a list of at most %d",
+                         ENGINE_OUTCOMES_MAX);
     out->outcomes = calloc((size_t)n + 1, sizeof *out->outcomes);
     if (out->outcomes == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory for a receipt");
     const cJSON *item;
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach(item, list)
+    {
         int rc = outcome_read(&out->outcomes[out->count], item, err);
         if (rc != 0)
             return rc;
@@ -49,7 +51,8 @@ static int outcomes_read(struct engine_receipt *out, const cJSON *list, struct b
     return 0;
 }
 
-int engine_receipt_read(struct engine_receipt *out, const char *json, size_t len, const char *member, void **root, struct base_err *err)
+int engine_receipt_read(struct engine_receipt *out, const char *json, size_t len,
+                        const char *member, void **root, struct base_err *err)
 {
     struct engine_receipt r = {0};
     const char *chain = NULL;
@@ -62,7 +65,8 @@ int engine_receipt_read(struct engine_receipt *out, const char *json, size_t len
         rc = net_json_i64(receipt, "last_seq", 0, INT64_MAX, &r.position.seq, err);
     if (rc == 0)
         rc = net_json_str(receipt, "chain", 64, &chain, err);
-    if (rc == 0 && !seal_hex_decode(r.position.chain, sizeof r.position.chain, chain, strlen(chain)))
+    if (rc == 0 &&
+        !seal_hex_decode(r.position.chain, sizeof r.position.chain, chain, strlen(chain)))
         rc = base_fail(err, BASE_EPROTO, "the receipt's chain is not hex");
     if (rc == 0)
         rc = outcomes_read(&r, cJSON_GetObjectItemCaseSensitive(o, "outcomes"), err);
@@ -91,7 +95,8 @@ void engine_clock_measured(struct node_engine *e, int64_t offset_ms)
 
 static void settled(struct node_job *job)
 {
-    struct node_engine *e = (struct node_engine *)((char *)job - offsetof(struct node_engine, pull_job));
+    struct node_engine *e =
+        (struct node_engine *)((char *)job - offsetof(struct node_engine, pull_job));
     engine_receipt_release(&e->receipt, e->receipt_root);
     e->receipt_root = NULL;
     if (job->rc == BASE_EFENCED) {
@@ -111,13 +116,16 @@ static const char *fence_text(enum core_receipt_verdict v)
 {
     switch (v) {
     case CORE_RECEIPT_WE_ARE_BEHIND:
-        return "the centre holds more changes of this node than the node itself: it was restored from an old copy, or a clone of it "
+        return "the centre holds more changes of this node than the node itself: it was restored "
+               "from an old copy, or a clone of it "
                "runs. Nothing is deleted; export the outbox and enrol the node anew";
     case CORE_RECEIPT_FORKED:
-        return "the centre holds other changes of this node than the node itself: two machines run under one identity. Both are "
+        return "the centre holds other changes of this node than the node itself: two machines run "
+               "under one identity. Both are "
                "refused until one of them is enrolled anew; neither loses its outbox";
     case CORE_RECEIPT_CENTRE_BEHIND:
-        return "the centre has lost changes it had acknowledged: it was restored from a backup. They are still here";
+        return "the centre has lost changes it had acknowledged: it was restored from a backup. "
+               "They are still here";
     case CORE_RECEIPT_SETTLES:
         break;
     }
@@ -127,13 +135,15 @@ static const char *fence_text(enum core_receipt_verdict v)
 /* In the writer's transaction: nothing of the receipt counts before its chain has been compared with ours. */
 static int settle_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
-    struct node_engine *e = (struct node_engine *)((char *)job - offsetof(struct node_engine, pull_job));
+    struct node_engine *e =
+        (struct node_engine *)((char *)job - offsetof(struct node_engine, pull_job));
     const struct core_position *receipt = &e->receipt.position;
     struct node_sync_state s;
     struct core_position ours = {0};
     int rc = node_sync_state_get(db, &s, err);
     if (rc == 0 && e->receipt.incarnation != s.incarnation)
-        return base_fail(err, BASE_EFENCED, "the centre knows this node in another incarnation (%lld, here %lld)",
+        return base_fail(err, BASE_EFENCED,
+                         "the centre knows this node in another incarnation (%lld, here %lld)",
                          (long long)e->receipt.incarnation, (long long)s.incarnation);
     if (rc == 0 && receipt->seq <= s.last_seq)
         rc = node_outbox_position(db, receipt->seq, &ours, err);
@@ -142,9 +152,13 @@ static int settle_run(struct node_job *job, struct node_db *db, struct base_err 
     enum core_receipt_verdict v = core_receipt_check(receipt, s.last_seq, s.acked_seq, ours.chain);
     if (v != CORE_RECEIPT_SETTLES)
         return base_fail(err, BASE_EFENCED, "%s", fence_text(v));
-    if (s.filled && !base_uuid_is_zero(&s.timeline) && !base_uuid_equal(&s.timeline, &e->hello_timeline))
-        return base_fail(err, BASE_EFENCED, "the centre lives in another timeline: it was restored from a backup");
-    return receipt->seq > s.acked_seq ? node_receipt_apply(db, receipt, e->receipt.outcomes, e->receipt.count, err) : 0;
+    if (s.filled && !base_uuid_is_zero(&s.timeline) &&
+        !base_uuid_equal(&s.timeline, &e->hello_timeline))
+        return base_fail(err, BASE_EFENCED,
+                         "the centre lives in another timeline: it was restored from a backup");
+    return receipt->seq > s.acked_seq
+               ? node_receipt_apply(db, receipt, e->receipt.outcomes, e->receipt.count, err)
+               : 0;
 }
 
 static int hello_members(struct node_engine *e, const struct node_request *r, struct base_err *err)
@@ -176,7 +190,8 @@ static void greeted(struct node_request *r)
         engine_done(e);
         return;
     }
-    int rc = engine_receipt_read(&e->receipt, r->reply.data == NULL ? "" : r->reply.data, r->reply.len, "receipt", &e->receipt_root, &err);
+    int rc = engine_receipt_read(&e->receipt, r->reply.data == NULL ? "" : r->reply.data,
+                                 r->reply.len, "receipt", &e->receipt_root, &err);
     if (rc == 0)
         rc = hello_members(e, r, &err);
     base_buf_release(&r->reply);
@@ -193,7 +208,8 @@ static void greeted(struct node_request *r)
 
 static int position_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
-    struct node_engine *e = (struct node_engine *)((char *)job - offsetof(struct node_engine, pull_job));
+    struct node_engine *e =
+        (struct node_engine *)((char *)job - offsetof(struct node_engine, pull_job));
     struct node_sync_state s;
     struct core_position p;
     char timeline[BASE_UUID_CHARS + 1];
@@ -205,18 +221,24 @@ static int position_run(struct node_job *job, struct node_db *db, struct base_er
     base_uuid_format(&s.timeline, timeline);
     struct base_buf *b = &e->pull_body;
     base_buf_clear(b);
-    base_buf_printf(b, "{\"format\":\"everward-hello/1\",\"inc\":%lld,\"last_seq\":%lld,\"acked_seq\":%lld,\"chain\":\"",
+    base_buf_printf(b,
+                    "{\"format\":\"everward-hello/"
+                    "1\",\"inc\":%lld,\"last_seq\":%lld,\"acked_seq\":%lld,\"chain\":\"",
                     (long long)s.incarnation, (long long)s.last_seq, (long long)s.acked_seq);
     base_buf_hex(b, p.chain, sizeof p.chain);
-    base_buf_printf(b, "\",\"cursor\":%lld,\"catalog\":%lld,\"timeline\":%s%s%s,\"version\":\"%s\"}", (long long)(s.cursor < 0 ? 0 : s.cursor),
-                    (long long)s.catalog_version, base_uuid_is_zero(&s.timeline) ? "" : "\"",
-                    base_uuid_is_zero(&s.timeline) ? "null" : timeline, base_uuid_is_zero(&s.timeline) ? "" : "\"", EW_VERSION);
+    base_buf_printf(b,
+                    "\",\"cursor\":%lld,\"catalog\":%lld,\"timeline\":%s%s%s,\"version\":\"%s\"}",
+                    (long long)(s.cursor < 0 ? 0 : s.cursor), (long long)s.catalog_version,
+                    base_uuid_is_zero(&s.timeline) ? "" : "\"",
+                    base_uuid_is_zero(&s.timeline) ? "null" : timeline,
+                    base_uuid_is_zero(&s.timeline) ? "" : "\"", EW_VERSION);
     return base_buf_check(b) == 0 ? 0 : base_fail(err, base_buf_check(b), "hello does not fit");
 }
 
 static void position_known(struct node_job *job)
 {
-    struct node_engine *e = (struct node_engine *)((char *)job - offsetof(struct node_engine, pull_job));
+    struct node_engine *e =
+        (struct node_engine *)((char *)job - offsetof(struct node_engine, pull_job));
     struct base_err err = {0};
     int rc = job->rc != 0 ? job->rc : engine_token(e, e->pull_token, &err);
     if (rc != 0 || e->stopping) {

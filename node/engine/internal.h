@@ -73,7 +73,7 @@ struct node_engine {
     void *stopped_user;
 
     struct node_engine_status status;
-    char fence[256]; /* why the centre refuses us, or "" */
+    char fence[256];   /* why the centre refuses us, or "" */
     char trouble[256]; /* the last passing failure, or "" */
     int64_t clock_measured_ms;
     bool refreshing, refresh_again;
@@ -89,7 +89,7 @@ struct node_engine {
     struct base_buf pull_body;  /* to send */
     struct base_buf pull_plain; /* unpacked reply under work */
     struct node_feed_result feed_result;
-    struct engine_fill *fill; /* fill.c; NULL while no table is being filled */
+    struct engine_fill *fill;      /* fill.c; NULL while no table is being filled */
     struct engine_receipt receipt; /* of the hello under work */
     void *receipt_root;
     int64_t hello_catalog, hello_head;
@@ -101,7 +101,7 @@ struct node_engine {
     char push_token[NET_TOKEN_BYTES_MAX];
     struct engine_batch batch[2]; /* [0] under way, [1] prepared while [0] is */
     bool preparing, push_waiting; /* a prepare job runs; the lane waits for it */
-    int64_t pushed_seq;           /* the centre has told us so, whether or not it is stored here yet */
+    int64_t pushed_seq; /* the centre has told us so, whether or not it is stored here yet */
 
     struct engine_verify *verify;
     int64_t verify_at_ms;
@@ -124,7 +124,8 @@ void engine_fenced(struct node_engine *e, enum core_lane_name lane, const char *
 /* hello.c */
 void engine_hello(struct node_engine *e);
 /* Parses {"inc":…,"last_seq":…,"chain":…} and its outcomes; *root keeps the texts (engine_receipt_release). */
-int engine_receipt_read(struct engine_receipt *out, const char *json, size_t len, const char *member, void **root, struct base_err *err);
+int engine_receipt_read(struct engine_receipt *out, const char *json, size_t len,
+                        const char *member, void **root, struct base_err *err);
 void engine_receipt_release(struct engine_receipt *r, void *root);
 void engine_clock_measured(struct node_engine *e, int64_t offset_ms);
 
@@ -139,8 +140,9 @@ void engine_fill(struct node_engine *e);
 void engine_push(struct node_engine *e);
 void engine_push_reset(struct node_engine *e);
 /* Header, lines, trailer with signature. lines end in newlines. On any thread. */
-int engine_batch_write(struct base_buf *out, const struct node_identity *id, struct node_keys *keys, int64_t catalog_version,
-                       const struct base_buf *lines, const struct core_position *before, const struct core_position *last, int count,
-                       struct base_err *err);
+int engine_batch_write(struct base_buf *out, const struct node_identity *id, struct node_keys *keys,
+                       int64_t catalog_version, const struct base_buf *lines,
+                       const struct core_position *before, const struct core_position *last,
+                       int count, struct base_err *err);
 
 #endif

@@ -24,8 +24,12 @@ static void get(struct node_engine *e, void (*done)(struct node_request *r), int
         engine_done(e);
         return;
     }
-    e->pull_request = (struct node_request){
-        .method = "GET", .path = e->pull_path, .token = e->pull_token, .timeout_ms = timeout_ms, .done = done, .owner = e};
+    e->pull_request = (struct node_request){.method = "GET",
+                                            .path = e->pull_path,
+                                            .token = e->pull_token,
+                                            .timeout_ms = timeout_ms,
+                                            .done = done,
+                                            .owner = e};
     node_transport_send(e->transport, &e->pull_request);
 }
 
@@ -45,7 +49,8 @@ static void catalog_applied(struct node_job *job)
     if (job->rc != 0) {
         engine_failed(e, CORE_LANE_PULL, BASE_EIO, job->err.text);
     } else {
-        base_log(BASE_LOG_INFO, "catalog", "version %lld", (long long)e->status.sync.catalog_version);
+        base_log(BASE_LOG_INFO, "catalog", "version %lld",
+                 (long long)e->status.sync.catalog_version);
         /* a new table or column may have something to fetch: the fill looks, and finds that at once if not */
         core_session_on_catalog(&e->session, e->status.sync.catalog_version, false);
     }
@@ -77,8 +82,11 @@ static int feed_run(struct node_job *job, struct node_db *db, struct base_err *e
 {
     struct node_engine *e = engine_of(job);
     base_buf_clear(&e->pull_plain);
-    int rc = seal_decompress(&e->pull_plain, e->pull_request.reply.data, e->pull_request.reply.len, err);
-    return rc == 0 ? node_feed_apply(db, e->pull_plain.data, e->pull_plain.len, &e->feed_result, err) : rc;
+    int rc =
+        seal_decompress(&e->pull_plain, e->pull_request.reply.data, e->pull_request.reply.len, err);
+    return rc == 0
+               ? node_feed_apply(db, e->pull_plain.data, e->pull_plain.len, &e->feed_result, err)
+               : rc;
 }
 
 static void feed_applied(struct node_job *job)
@@ -91,7 +99,8 @@ static void feed_applied(struct node_job *job)
         engine_failed(e, CORE_LANE_PULL, job->rc, job->err.text);
     } else {
         e->status.sync.cursor = e->feed_result.cursor;
-        e->status.head = e->feed_result.head > e->feed_result.cursor ? e->feed_result.head : e->feed_result.cursor;
+        e->status.head = e->feed_result.head > e->feed_result.cursor ? e->feed_result.head
+                                                                     : e->feed_result.cursor;
         core_session_on_feed(&e->session, e->session.catalog_want);
     }
     engine_refresh(e);
@@ -112,7 +121,7 @@ static void feed_came(struct node_request *r)
 
 void engine_feed(struct node_engine *e)
 {
-    (void)snprintf(e->pull_path, sizeof e->pull_path, "/sync/v1/feed?after=%lld&wait=%d", (long long)e->status.sync.cursor,
-                   NODE_TRANSPORT_POLL_S);
+    (void)snprintf(e->pull_path, sizeof e->pull_path, "/sync/v1/feed?after=%lld&wait=%d",
+                   (long long)e->status.sync.cursor, NODE_TRANSPORT_POLL_S);
     get(e, feed_came, (NODE_TRANSPORT_POLL_S + 30) * 1000);
 }

@@ -40,20 +40,23 @@ static void add_uuid(struct base_buf *b, const char *name, const struct base_uui
     base_buf_printf(b, ",\"%s\":\"%s\"", name, text);
 }
 
-static void write_header(struct base_buf *b, const struct node_identity *id, int64_t catalog_version, const struct core_position *before,
+static void write_header(struct base_buf *b, const struct node_identity *id,
+                         int64_t catalog_version, const struct core_position *before,
                          const struct core_position *last)
 {
     base_buf_str(b, "{\"format\":\"everward-push/1\"");
     add_uuid(b, "tenant", &id->tenant_id);
     add_uuid(b, "node", &id->node_id);
-    base_buf_printf(b, ",\"inc\":%lld,\"catalog\":%lld,\"first\":%lld,\"last\":%lld,\"chain\":\"", (long long)id->incarnation,
-                    (long long)catalog_version, (long long)before->seq + 1, (long long)last->seq);
+    base_buf_printf(b, ",\"inc\":%lld,\"catalog\":%lld,\"first\":%lld,\"last\":%lld,\"chain\":\"",
+                    (long long)id->incarnation, (long long)catalog_version,
+                    (long long)before->seq + 1, (long long)last->seq);
     base_buf_hex(b, before->chain, sizeof before->chain);
     base_buf_str(b, "\"}");
 }
 
 /* "everward push 1\n" ‖ header ‖ "\n" ‖ the last chain in hex */
-static int sign_batch(struct base_buf *plain, struct node_keys *keys, const struct base_buf *header, const struct core_position *last, int count)
+static int sign_batch(struct base_buf *plain, struct node_keys *keys, const struct base_buf *header,
+                      const struct core_position *last, int count)
 {
     uint8_t sig[SEAL_SIGNATURE_BYTES];
     struct base_buf signed_text;
@@ -75,9 +78,10 @@ static int sign_batch(struct base_buf *plain, struct node_keys *keys, const stru
     return rc;
 }
 
-int engine_batch_write(struct base_buf *out, const struct node_identity *id, struct node_keys *keys, int64_t catalog_version,
-                       const struct base_buf *lines, const struct core_position *before, const struct core_position *last, int count,
-                       struct base_err *err)
+int engine_batch_write(struct base_buf *out, const struct node_identity *id, struct node_keys *keys,
+                       int64_t catalog_version, const struct base_buf *lines,
+                       const struct core_position *before, const struct core_position *last,
+                       int count, struct base_err *err)
 {
     struct base_buf header;
     struct base_buf plain;
@@ -93,7 +97,8 @@ int engine_batch_write(struct base_buf *out, const struct node_identity *id, str
     }
     if (rc == 0)
         rc = base_buf_check(&plain);
-    rc = rc == 0 ? seal_compress(out, plain.data, plain.len, PUSH_ZSTD_LEVEL, err) : base_fail(err, rc, "a batch does not fit");
+    rc = rc == 0 ? seal_compress(out, plain.data, plain.len, PUSH_ZSTD_LEVEL, err)
+                 : base_fail(err, rc, "a batch does not fit");
     base_buf_release(&header);
     base_buf_release(&plain);
     return rc;
@@ -107,9 +112,11 @@ static int prepare_run(struct node_job *job, struct node_db *db, struct base_err
     base_buf_init(&lines, ENGINE_PUSH_BYTES_MAX + CORE_CHANGE_LINE_BYTES_MAX * 4);
     base_buf_clear(&b->body);
     b->count = 0;
-    int rc = node_outbox_read(db, p->after, p->most, ENGINE_PUSH_BYTES_MAX, &lines, &b->before, &b->last, &b->count, err);
+    int rc = node_outbox_read(db, p->after, p->most, ENGINE_PUSH_BYTES_MAX, &lines, &b->before,
+                              &b->last, &b->count, err);
     if (rc == 0 && b->count > 0)
-        rc = engine_batch_write(&b->body, node_db_identity(db), p->e->keys, node_db_catalog(db) == NULL ? 0 : node_db_catalog(db)->version,
+        rc = engine_batch_write(&b->body, node_db_identity(db), p->e->keys,
+                                node_db_catalog(db) == NULL ? 0 : node_db_catalog(db)->version,
                                 &lines, &b->before, &b->last, b->count, err);
     base_buf_release(&lines);
     return rc;
@@ -139,7 +146,8 @@ static void prepared(struct node_job *job)
     e->preparing = false;
     if (b == &e->batch[0]) { /* the lane waits for it */
         if (job->rc != 0) {
-            engine_failed(e, CORE_LANE_PUSH, job->rc == BASE_ETOOBIG ? BASE_EIO : job->rc, job->err.text);
+            engine_failed(e, CORE_LANE_PUSH, job->rc == BASE_ETOOBIG ? BASE_EIO : job->rc,
+                          job->err.text);
             lane_done(e);
         } else if (b->count == 0) {
             nothing_to_push(e);
@@ -202,14 +210,16 @@ static bool receipt_fits(const struct node_engine *e, const struct engine_receip
 
 static void take_receipt(struct node_engine *e, struct settle *s, int64_t took_ms)
 {
-    bool more = e->batch[1].ready || e->preparing || e->status.sync.last_seq > s->receipt.position.seq;
+    bool more =
+        e->batch[1].ready || e->preparing || e->status.sync.last_seq > s->receipt.position.seq;
     e->pushed_seq = s->receipt.position.seq;
     base_time_format(base_clock_wall_ms(), e->status.sync.last_push_at);
     s->job = (struct node_job){.run = settle_run, .done = settled, .write = true};
     s->e = e;
     e->under_way++;
     node_store_write(e->store, &s->job);
-    core_session_on_pushed(&e->session, base_clock_monotonic_ms(), e->batch[0].count, more, took_ms);
+    core_session_on_pushed(&e->session, base_clock_monotonic_ms(), e->batch[0].count, more,
+                           took_ms);
 }
 
 static void pushed(struct node_request *r)
@@ -222,8 +232,10 @@ static void pushed(struct node_request *r)
         return;
     }
     struct settle *s = calloc(1, sizeof *s);
-    int rc = s == NULL ? base_fail(&err, BASE_ENOMEM, "out of memory for a receipt")
-                       : engine_receipt_read(&s->receipt, r->reply.data == NULL ? "" : r->reply.data, r->reply.len, NULL, &s->root, &err);
+    int rc = s == NULL
+                 ? base_fail(&err, BASE_ENOMEM, "out of memory for a receipt")
+                 : engine_receipt_read(&s->receipt, r->reply.data == NULL ? "" : r->reply.data,
+                                       r->reply.len, NULL, &s->root, &err);
     base_buf_release(&r->reply);
     if (rc == 0 && !receipt_fits(e, &s->receipt)) {
         engine_receipt_release(&s->receipt, s->root);
@@ -246,7 +258,8 @@ static void send_batch(struct node_engine *e)
     struct base_err err = {0};
     b->ready = false;
     if (e->stopping || !e->session.link_open || engine_token(e, e->push_token, &err) != 0) {
-        engine_failed(e, CORE_LANE_PUSH, BASE_EIO, e->stopping ? "stopping" : "the line was closed");
+        engine_failed(e, CORE_LANE_PUSH, BASE_EIO,
+                      e->stopping ? "stopping" : "the line was closed");
         lane_done(e);
         return;
     }
@@ -267,12 +280,13 @@ static void send_batch(struct node_engine *e)
 void engine_push_reset(struct node_engine *e)
 {
     e->batch[1].ready = false; /* its lines are in the store; it is made anew */
-    e->pushed_seq = 0;         /* what is stored as acknowledged counts, until a receipt tells more */
+    e->pushed_seq = 0; /* what is stored as acknowledged counts, until a receipt tells more */
 }
 
 void engine_push(struct node_engine *e)
 {
-    int64_t after = e->pushed_seq > e->status.sync.acked_seq ? e->pushed_seq : e->status.sync.acked_seq;
+    int64_t after =
+        e->pushed_seq > e->status.sync.acked_seq ? e->pushed_seq : e->status.sync.acked_seq;
     if (e->preparing) {
         e->push_waiting = true;
         return;

@@ -70,8 +70,9 @@ static void verify_free(uv_handle_t *handle)
 
 static void verify_end(struct engine_verify *v, int rc, const char *text)
 {
-    base_log(rc == 0 ? BASE_LOG_INFO : BASE_LOG_WARN, "verified", "%s: %lld rows, %lld mended%s%s", v->report.equal ? "equal" : "not equal",
-             (long long)v->report.rows, (long long)v->report.mended, text[0] == '\0' ? "" : "; ", text);
+    base_log(rc == 0 ? BASE_LOG_INFO : BASE_LOG_WARN, "verified", "%s: %lld rows, %lld mended%s%s",
+             v->report.equal ? "equal" : "not equal", (long long)v->report.rows,
+             (long long)v->report.mended, text[0] == '\0' ? "" : "; ", text);
     engine_refresh(v->e);
     if (v->done != NULL)
         v->done(v->user, rc, &v->report, text);
@@ -99,7 +100,8 @@ static int repair_run(struct node_job *job, struct node_db *db, struct base_err 
         next = NULL;
     int64_t mended = 0;
     if (rc == 0)
-        rc = node_repair_apply(db, r->from, next == NULL ? r->to : next, v->plain.data, v->plain.len, &mended, err);
+        rc = node_repair_apply(db, r->from, next == NULL ? r->to : next, v->plain.data,
+                               v->plain.len, &mended, err);
     v->mended_now += mended;
     if (rc == 0 && next != NULL) /* more than a page: go on there, that row once more */
         (void)snprintf(r->from, sizeof r->from, "%s", next);
@@ -113,7 +115,8 @@ static void repaired(struct node_job *job)
 {
     struct engine_verify *v = verify_of(job);
     base_buf_release(&v->request.reply);
-    if (v->canceled || job->rc == BASE_ESTALE) { /* ESTALE: the page is older than what we have by now */
+    if (v->canceled ||
+        job->rc == BASE_ESTALE) { /* ESTALE: the page is older than what we have by now */
         v->moved = true;
         v->fetch_count = 0;
     } else if (job->rc != 0) {
@@ -128,7 +131,8 @@ static bool request_failed(struct engine_verify *v, struct node_request *r)
     if (r->rc == 0 && r->status == 200)
         return false;
     char text[BASE_ERR_TEXT_BYTES];
-    (void)snprintf(text, sizeof text, "%s", r->rc != 0 ? r->err.text : "the gateway refused to compare");
+    (void)snprintf(text, sizeof text, "%s",
+                   r->rc != 0 ? r->err.text : "the gateway refused to compare");
     base_buf_release(&r->reply);
     verify_end(v, r->rc != 0 ? r->rc : BASE_EPROTO, text);
     return true;
@@ -143,8 +147,8 @@ static void fetched(struct node_request *r)
     node_store_write(v->e->store, &v->job);
 }
 
-static void send_request(struct engine_verify *v, const char *method, const char *path, const struct base_buf *body,
-                         void (*done)(struct node_request *r))
+static void send_request(struct engine_verify *v, const char *method, const char *path,
+                         const struct base_buf *body, void (*done)(struct node_request *r))
 {
     struct base_err err = {0};
     if (v->canceled || v->e->stopping || !v->e->session.link_open) {
@@ -173,8 +177,9 @@ static void next_fetch(struct engine_verify *v)
         return;
     }
     const struct engine_range *r = &v->fetch[v->fetch_count - 1];
-    (void)snprintf(v->path, sizeof v->path, "/sync/v1/bootstrap?table=%s&limit=%d%s%s%s%s", r->table, ENGINE_FILL_ROWS,
-                   r->from[0] == '\0' ? "" : "&from=", r->from, r->to[0] == '\0' ? "" : "&to=", r->to);
+    (void)snprintf(v->path, sizeof v->path, "/sync/v1/bootstrap?table=%s&limit=%d%s%s%s%s",
+                   r->table, ENGINE_FILL_ROWS, r->from[0] == '\0' ? "" : "&from=", r->from,
+                   r->to[0] == '\0' ? "" : "&to=", r->to);
     send_request(v, "GET", v->path, NULL, fetched);
 }
 
@@ -192,13 +197,15 @@ static void push_range(struct engine_verify *v, const char *table, const char *f
     (void)snprintf(r->to, sizeof r->to, "%s", to);
 }
 
-static int split_or_fetch(struct engine_verify *v, struct node_db *db, const struct core_table *t, const struct theirs *theirs, int64_t our_rows,
-                          struct base_err *err)
+static int split_or_fetch(struct engine_verify *v, struct node_db *db, const struct core_table *t,
+                          const struct theirs *theirs, int64_t our_rows, struct base_err *err)
 {
     char ids[CORE_DIGEST_SPLIT][BASE_UUID_CHARS + 1];
     const struct engine_range *r = &theirs->range;
     int count = 0;
-    int rc = our_rows > CORE_DIGEST_FETCH_ROWS ? node_digest_split(db, t, r->from, r->to, ids, &count, err) : 0;
+    int rc = our_rows > CORE_DIGEST_FETCH_ROWS
+                 ? node_digest_split(db, t, r->from, r->to, ids, &count, err)
+                 : 0;
     if (rc != 0)
         return rc;
     if (count == 0) { /* small here: if the centre has much more, it comes page by page */
@@ -221,7 +228,8 @@ static int compare_run(struct node_job *job, struct node_db *db, struct base_err
     }
     for (int i = 0; rc == 0 && i < v->theirs_count; i++) {
         const struct theirs *theirs = &v->theirs[i];
-        const struct core_table *t = core_catalog_table(node_db_catalog(db), theirs->range.table, strlen(theirs->range.table));
+        const struct core_table *t = core_catalog_table(node_db_catalog(db), theirs->range.table,
+                                                        strlen(theirs->range.table));
         struct core_digest ours = {0};
         bool pending = false;
         if (t == NULL)
@@ -253,7 +261,8 @@ static void compared(struct node_job *job)
     next_fetch(v);
 }
 
-static int read_digests(struct engine_verify *v, const struct node_request *r, int64_t *head, struct base_err *err)
+static int read_digests(struct engine_verify *v, const struct node_request *r, int64_t *head,
+                        struct base_err *err)
 {
     cJSON *o = NULL;
     int rc = net_json_parse(&o, r->reply.data == NULL ? "" : r->reply.data, r->reply.len, err);
@@ -304,7 +313,8 @@ static void digests_came(struct node_request *r)
 
 static void add_bound(struct base_buf *b, const char *name, const char *id)
 {
-    base_buf_printf(b, ",\"%s\":%s%s%s", name, id[0] == '\0' ? "" : "\"", id[0] == '\0' ? "null" : id, id[0] == '\0' ? "" : "\"");
+    base_buf_printf(b, ",\"%s\":%s%s%s", name, id[0] == '\0' ? "" : "\"",
+                    id[0] == '\0' ? "null" : id, id[0] == '\0' ? "" : "\"");
 }
 
 static void pass_end(struct engine_verify *v);
@@ -321,7 +331,8 @@ static void next_request(struct engine_verify *v)
     while (v->open_count > 0 && v->theirs_count < ENGINE_RANGES_PER_REQUEST) {
         struct engine_range *r = &v->theirs[v->theirs_count].range;
         *r = v->open[--v->open_count];
-        base_buf_printf(&v->body, "%s{\"table\":\"%s\"", v->theirs_count++ == 0 ? "" : ",", r->table);
+        base_buf_printf(&v->body, "%s{\"table\":\"%s\"", v->theirs_count++ == 0 ? "" : ",",
+                        r->table);
         add_bound(&v->body, "from", r->from);
         add_bound(&v->body, "to", r->to);
         base_buf_char(&v->body, '}');
@@ -345,7 +356,11 @@ static void verdict_kept(struct node_job *job)
     if (job->rc != 0)
         verify_end(v, job->rc, job->err.text);
     else
-        verify_end(v, 0, v->report.equal ? "" : "rows still differ after several passes; is something written all the time?");
+        verify_end(
+            v, 0,
+            v->report.equal
+                ? ""
+                : "rows still differ after several passes; is something written all the time?");
 }
 
 static void keep_verdict(struct engine_verify *v)
@@ -364,7 +379,8 @@ static void pass_end(struct engine_verify *v)
     v->report.mended += v->mended_now;
     if (!v->moved && !v->differed)
         v->report.equal = true;
-    if (v->report.equal || (!v->moved && ++v->passes >= ENGINE_VERIFY_PASSES_MAX) || base_clock_monotonic_ms() > v->patience_until)
+    if (v->report.equal || (!v->moved && ++v->passes >= ENGINE_VERIFY_PASSES_MAX) ||
+        base_clock_monotonic_ms() > v->patience_until)
         keep_verdict(v);
     else
         (void)uv_timer_start(&v->timer, on_timer, VERIFY_LOOK_MS, 0);
@@ -380,10 +396,11 @@ static void pass_begin(struct engine_verify *v)
         verify_end(v, BASE_ECANCELED, "the line is closed; `everward link up` opens it");
         return;
     }
-    if (c == NULL || !s->filled || !e->session.greeted || s->pending > s->quarantined || s->settled_seq < s->acked_seq ||
-        s->cursor < e->status.head) {
+    if (c == NULL || !s->filled || !e->session.greeted || s->pending > s->quarantined ||
+        s->settled_seq < s->acked_seq || s->cursor < e->status.head) {
         if (base_clock_monotonic_ms() > v->patience_until)
-            verify_end(v, BASE_EBUSY, "the node has not come up to date with the centre; see `everward status`");
+            verify_end(v, BASE_EBUSY,
+                       "the node has not come up to date with the centre; see `everward status`");
         else
             (void)uv_timer_start(&v->timer, on_timer, VERIFY_LOOK_MS, 0);
         return;
@@ -401,7 +418,8 @@ static void pass_begin(struct engine_verify *v)
     next_request(v);
 }
 
-int node_engine_verify(struct node_engine *e, void *user, node_verified_cb done, struct base_err *err)
+int node_engine_verify(struct node_engine *e, void *user, node_verified_cb done,
+                       struct base_err *err)
 {
     if (e->verify != NULL || e->stopping)
         return base_fail(err, BASE_EBUSY, "a comparison is under way already");

@@ -19,7 +19,8 @@ static int translate(CURLcode code, const char *url, struct base_err *err)
     case CURLE_SSL_CACERT_BADFILE:
         return base_fail(err, BASE_EAUTH, "%s: its certificate is not from the pinned CA", url);
     case CURLE_OPERATION_TIMEDOUT:
-        return base_fail(err, BASE_ETIMEDOUT, "%s: no answer within %d s", url, NODE_FETCH_MS / 1000);
+        return base_fail(err, BASE_ETIMEDOUT, "%s: no answer within %d s", url,
+                         NODE_FETCH_MS / 1000);
     case CURLE_WRITE_ERROR:
         return base_fail(err, BASE_ETOOBIG, "%s: the answer is too large", url);
     case CURLE_OUT_OF_MEMORY:
@@ -47,14 +48,15 @@ static void configure(CURL *c, const char *url, const char *ca_path, struct base
     }
 }
 
-int node_transport_fetch(const char *url, const char *ca_path, const char *body, struct base_buf *reply, long *status,
-                         struct base_err *err)
+int node_transport_fetch(const char *url, const char *ca_path, const char *body,
+                         struct base_buf *reply, long *status, struct base_err *err)
 {
     BASE_ASSERT(ca_path != NULL || body == NULL);
     CURL *c = curl_easy_init();
     if (c == NULL)
         return base_fail(err, BASE_ENOMEM, "libcurl could not be started");
-    struct curl_slist *headers = body == NULL ? NULL : curl_slist_append(NULL, "Content-Type: application/json");
+    struct curl_slist *headers =
+        body == NULL ? NULL : curl_slist_append(NULL, "Content-Type: application/json");
     configure(c, url, ca_path, reply);
     if (body != NULL) {
         (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);

@@ -12,7 +12,7 @@
 enum { NODE_FETCH_MS = 30 * 1000 };
 
 /* body: NULL for GET, else JSON to POST. *status: the HTTP status. BASE_EUNREACHABLE, BASE_EAUTH (not the pinned CA). */
-int node_transport_fetch(const char *url, const char *ca_path, const char *body, struct base_buf *reply, long *status,
-                         struct base_err *err);
+int node_transport_fetch(const char *url, const char *ca_path, const char *body,
+                         struct base_buf *reply, long *status, struct base_err *err);
 
 #endif

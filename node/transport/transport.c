@@ -47,7 +47,8 @@ static int translate(CURLcode code, struct base_err *err)
         return 0;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
-        return base_fail(err, BASE_EAUTH, "the gateway's certificate is not from the CA pinned at setup");
+        return base_fail(err, BASE_EAUTH,
+                         "the gateway's certificate is not from the CA pinned at setup");
     case CURLE_OPERATION_TIMEDOUT:
         return base_fail(err, BASE_ETIMEDOUT, "the gateway did not answer in time");
     case CURLE_WRITE_ERROR:
@@ -55,7 +56,8 @@ static int translate(CURLcode code, struct base_err *err)
     case CURLE_OUT_OF_MEMORY:
         return base_fail(err, BASE_ENOMEM, "out of memory in the transport");
     default:
-        return base_fail(err, BASE_EUNREACHABLE, "the gateway cannot be reached: %s", curl_easy_strerror(code));
+        return base_fail(err, BASE_EUNREACHABLE, "the gateway cannot be reached: %s",
+                         curl_easy_strerror(code));
     }
 }
 
@@ -92,8 +94,10 @@ static void on_socket(uv_poll_t *poll, int status, int events)
     struct watched *w = poll->data;
     struct node_transport *t = w->t;
     int running = 0;
-    int flags = (events & UV_READABLE ? CURL_CSELECT_IN : 0) | (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0);
-    (void)curl_multi_socket_action(t->multi, w->fd, status < 0 ? CURL_CSELECT_ERR : flags, &running);
+    int flags = (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
+                (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0);
+    (void)curl_multi_socket_action(t->multi, w->fd, status < 0 ? CURL_CSELECT_ERR : flags,
+                                   &running);
     collect(t);
 }
 
@@ -195,7 +199,8 @@ static bool add_headers(struct node_request *r)
         good = add_header(r, "Authorization", bearer);
     }
     if (r->body != NULL)
-        good = good && add_header(r, "Content-Type", r->content_type) && add_header(r, "Expect", "");
+        good =
+            good && add_header(r, "Content-Type", r->content_type) && add_header(r, "Expect", "");
     return good && (!r->zstd || add_header(r, "Content-Encoding", "zstd"));
 }
 
@@ -214,7 +219,8 @@ static void configure(struct node_transport *t, struct node_request *r, CURL *c)
     (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 128L * 1024);
     (void)curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
     (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)NODE_TRANSPORT_CONNECT_MS);
-    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)(r->timeout_ms > 0 ? r->timeout_ms : NODE_TRANSPORT_REQUEST_MS));
+    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS,
+                           (long)(r->timeout_ms > 0 ? r->timeout_ms : NODE_TRANSPORT_REQUEST_MS));
     (void)curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
@@ -300,10 +306,12 @@ void node_transport_cancel_all(struct node_transport *t)
     }
 }
 
-int node_transport_open(struct node_transport **out, uv_loop_t *loop, const char *base_url, const char *ca_path, struct base_err *err)
+int node_transport_open(struct node_transport **out, uv_loop_t *loop, const char *base_url,
+                        const char *ca_path, struct base_err *err)
 {
     struct node_transport *t = calloc(1, sizeof *t);
-    if (t == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || (t->multi = curl_multi_init()) == NULL) {
+    if (t == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 ||
+        (t->multi = curl_multi_init()) == NULL) {
         free(t);
         return base_fail(err, BASE_ENOMEM, "libcurl could not be started");
     }

@@ -50,8 +50,8 @@ struct node_request {
     struct node_request *next;
 };
 
-int node_transport_open(struct node_transport **out, struct uv_loop_s *loop, const char *base_url, const char *ca_path,
-                        struct base_err *err);
+int node_transport_open(struct node_transport **out, struct uv_loop_s *loop, const char *base_url,
+                        const char *ca_path, struct base_err *err);
 /* Starts it. On failure done is called from the loop with rc set. */
 void node_transport_send(struct node_transport *t, struct node_request *r);
 /* Ends this one if it is under way (done with BASE_ECANCELED). */

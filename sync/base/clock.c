@@ -44,8 +44,9 @@ bool base_time_parse(const char *s, int64_t *unix_ms)
     struct tm tm = {0};
     int ms = 0;
     int used = 0;
-    if (strlen(s) < 20 || sscanf(s, "%4d-%2d-%2dT%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
-                                 &tm.tm_sec, &used) != 6 ||
+    if (strlen(s) < 20 ||
+        sscanf(s, "%4d-%2d-%2dT%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
+               &tm.tm_min, &tm.tm_sec, &used) != 6 ||
         used != 19)
         return false;
     if (s[19] == '.') {

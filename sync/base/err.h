@@ -61,8 +61,10 @@ struct base_err {
 /* Puts "prefix: " before the text, as layers do on the way up; gives code. */
 #define base_err_prefix(err, code, ...) (base_err_put_before((err), (code), __VA_ARGS__), (code))
 
-void base_err_set(struct base_err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void base_err_put_before(struct base_err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void base_err_set(struct base_err *err, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void base_err_put_before(struct base_err *err, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 const char *base_code_name(int code); /* "BASE_EIO"; "?" if unknown */
 const char *base_code_text(int code); /* "input or output failed" */

@@ -32,12 +32,14 @@ enum {
 
 #define CORE_CLASSES(X)                                                                            \
     X(FACT, "fact")                                                                                \
-    X(STATE, "state") X(FIELD, "field") X(REVIEW, "review") X(UNION, "union") X(CLAIM, "claim")    \
+    X(STATE, "state")                                                                              \
+    X(FIELD, "field") X(REVIEW, "review") X(UNION, "union") X(CLAIM, "claim")                      \
         X(CENTRAL, "central") X(LINK, "link")
 #define CORE_TYPES(X)                                                                              \
     X(TEXT, "text")                                                                                \
-    X(UUID, "uuid") X(INT, "int") X(DECIMAL, "decimal") X(BOOL, "bool") X(MOMENT, "moment")        \
-        X(DATE, "date") X(INSTANT, "instant") X(JSON, "json") X(BYTES, "bytes")
+    X(UUID, "uuid")                                                                                \
+    X(INT, "int") X(DECIMAL, "decimal") X(BOOL, "bool") X(MOMENT, "moment") X(DATE, "date")        \
+        X(INSTANT, "instant") X(JSON, "json") X(BYTES, "bytes")
 
 enum core_class {
 #define X(name, text) CORE_##name,

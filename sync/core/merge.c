@@ -91,25 +91,29 @@ struct core_decision core_merge_decide(enum core_class class, int n, const struc
 
 /* Names come in ordinal order, so each is looked for behind the one before: a batch of wide rows does not search its tables
  * from the start for every value. */
-static const struct core_column *next_column(const struct core_table *t, int from, struct core_text name)
+static const struct core_column *next_column(const struct core_table *t, int from,
+                                             struct core_text name)
 {
     for (int i = from; i < t->column_count; i++)
-        if (strncmp(t->columns[i].name, name.s, name.len) == 0 && t->columns[i].name[name.len] == '\0')
+        if (strncmp(t->columns[i].name, name.s, name.len) == 0 &&
+            t->columns[i].name[name.len] == '\0')
             return &t->columns[i];
     return NULL;
 }
 
-int core_change_resolve(struct core_resolved *out, const struct core_change *c, const struct core_table *t,
-                        struct base_err *err)
+int core_change_resolve(struct core_resolved *out, const struct core_change *c,
+                        const struct core_table *t, struct base_err *err)
 {
     int next = 0;
     for (int i = 0; i < c->value_count; i++) {
         const struct core_change_value *v = &c->values[i];
         const struct core_column *column = next_column(t, next, v->name);
         if (column == NULL && core_table_column(t, v->name.s, v->name.len) != NULL)
-            return base_fail(err, BASE_EINVALID, "%s: a column stands out of order or twice", t->name);
+            return base_fail(err, BASE_EINVALID, "%s: a column stands out of order or twice",
+                             t->name);
         if (column == NULL)
-            return base_fail(err, BASE_ENOTFOUND, "%s has no column of the name the change gives", t->name);
+            return base_fail(err, BASE_ENOTFOUND, "%s has no column of the name the change gives",
+                             t->name);
         int rc = core_value_check(t, column, v->value, err);
         if (rc != 0)
             return rc;

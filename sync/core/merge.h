@@ -14,8 +14,9 @@
 
 #define CORE_OUTCOMES(X)                                                                           \
     X(APPLIED, "applied")                                                                          \
-    X(MERGED, "merged") X(DUPLICATE, "duplicate") X(CONTESTED, "contested")                        \
-        X(QUARANTINED, "quarantined") X(FLAGGED, "flagged")
+    X(MERGED, "merged")                                                                            \
+    X(DUPLICATE, "duplicate") X(CONTESTED, "contested") X(QUARANTINED, "quarantined")              \
+        X(FLAGGED, "flagged")
 
 enum core_outcome {
 #define X(name, text) CORE_##name,

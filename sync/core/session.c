@@ -27,7 +27,8 @@ static enum core_phase phase_after(const struct core_session *s)
     return s->filled ? CORE_FOLLOWING : CORE_FILLING;
 }
 
-void core_session_init(struct core_session *s, int64_t now, bool link_open, bool filled, int64_t catalog_version)
+void core_session_init(struct core_session *s, int64_t now, bool link_open, bool filled,
+                       int64_t catalog_version)
 {
     *s = (struct core_session){.link_open = link_open,
                                .phase = CORE_GREETING,
@@ -41,7 +42,8 @@ void core_session_init(struct core_session *s, int64_t now, bool link_open, bool
 
 static enum core_do pull_action(enum core_phase phase)
 {
-    static const enum core_do actions[] = {CORE_DO_HELLO, CORE_DO_CATALOG, CORE_DO_FILL, CORE_DO_FEED, CORE_DO_HELLO};
+    static const enum core_do actions[] = {CORE_DO_HELLO, CORE_DO_CATALOG, CORE_DO_FILL,
+                                           CORE_DO_FEED, CORE_DO_HELLO};
     return actions[phase];
 }
 
@@ -110,7 +112,8 @@ void core_session_on_hello(struct core_session *s, int64_t catalog_version, bool
     pulled(s);
     s->filled = filled;
     s->catalog_want = catalog_version;
-    s->greeted = s->link_open; /* closed by hand while the answer was worked on: greeted again when it opens */
+    s->greeted =
+        s->link_open; /* closed by hand while the answer was worked on: greeted again when it opens */
     enter(s, phase_after(s));
 }
 
@@ -140,7 +143,8 @@ void core_session_on_feed(struct core_session *s, int64_t catalog_version)
 /* Towards the goal time, by at most a factor of two a step. */
 static int next_batch(int count, int64_t took_ms)
 {
-    int64_t wanted = took_ms <= 0 ? count * 2 : (int64_t)count * CORE_SESSION_BATCH_GOAL_MS / took_ms;
+    int64_t wanted =
+        took_ms <= 0 ? count * 2 : (int64_t)count * CORE_SESSION_BATCH_GOAL_MS / took_ms;
     if (wanted > count * 2)
         wanted = count * 2;
     if (wanted < count / 2)
@@ -150,7 +154,8 @@ static int next_batch(int count, int64_t took_ms)
     return (int)(wanted > CORE_SESSION_BATCH_MAX ? CORE_SESSION_BATCH_MAX : wanted);
 }
 
-void core_session_on_pushed(struct core_session *s, int64_t now, int count, bool more, int64_t took_ms)
+void core_session_on_pushed(struct core_session *s, int64_t now, int count, bool more,
+                            int64_t took_ms)
 {
     s->push.busy = false;
     s->push.failures = 0;
@@ -172,8 +177,8 @@ static int64_t pause_ms(int failures, int64_t at_least_ms, uint32_t random)
     return at_least_ms + (int64_t)(random % (uint32_t)bound) + 1;
 }
 
-void core_session_on_failed(struct core_session *s, enum core_lane_name name, enum core_failure why, int64_t now, int64_t at_least_ms,
-                            uint32_t random)
+void core_session_on_failed(struct core_session *s, enum core_lane_name name, enum core_failure why,
+                            int64_t now, int64_t at_least_ms, uint32_t random)
 {
     struct core_lane *lane = name == CORE_LANE_PULL ? &s->pull : &s->push;
     lane->busy = false;

@@ -35,22 +35,29 @@ enum {
 enum core_phase { CORE_GREETING, CORE_CATALOG, CORE_FILLING, CORE_FOLLOWING, CORE_STOPPED };
 const char *core_phase_name(enum core_phase p);
 
-enum core_do { CORE_DO_WAIT, CORE_DO_HELLO, CORE_DO_CATALOG, CORE_DO_FILL, CORE_DO_FEED, CORE_DO_PUSH };
+enum core_do {
+    CORE_DO_WAIT,
+    CORE_DO_HELLO,
+    CORE_DO_CATALOG,
+    CORE_DO_FILL,
+    CORE_DO_FEED,
+    CORE_DO_PUSH
+};
 
 struct core_lane {
     bool busy;
-    int failures;        /* in a row */
-    int64_t not_before;  /* ms */
+    int failures;       /* in a row */
+    int64_t not_before; /* ms */
 };
 
 struct core_session {
     bool link_open;
     enum core_phase phase;
-    bool greeted;        /* since the last failure of the pull lane */
+    bool greeted; /* since the last failure of the pull lane */
     struct core_lane pull, push;
-    bool outbox;         /* there may be changes to push */
-    bool outbox_again;   /* written while a push was under way: what that push finds is not all */
-    bool lost;           /* no greeting went well since the line was last lost */
+    bool outbox;       /* there may be changes to push */
+    bool outbox_again; /* written while a push was under way: what that push finds is not all */
+    bool lost;         /* no greeting went well since the line was last lost */
     bool filled;
     int64_t catalog_have, catalog_want;
     int batch;           /* changes in the next push */
@@ -58,21 +65,24 @@ struct core_session {
     int resets;          /* how often it was found stuck */
 };
 
-void core_session_init(struct core_session *s, int64_t now, bool link_open, bool filled, int64_t catalog_version);
+void core_session_init(struct core_session *s, int64_t now, bool link_open, bool filled,
+                       int64_t catalog_version);
 
 /* What to start now: the lane is busy from then on until its core_session_on_*. CORE_DO_WAIT: *until is when to ask again (-1: only
  * after something has happened). */
 enum core_do core_session_next(struct core_session *s, int64_t now, int64_t *until);
 
 void core_session_on_link(struct core_session *s, int64_t now, bool open);
-void core_session_on_kick(struct core_session *s); /* a person or a caller wants it now: pauses end */
+void core_session_on_kick(
+    struct core_session *s); /* a person or a caller wants it now: pauses end */
 void core_session_on_local(struct core_session *s, int64_t now);
 void core_session_on_hello(struct core_session *s, int64_t catalog_version, bool filled);
 void core_session_on_catalog(struct core_session *s, int64_t version, bool filled);
 void core_session_on_fill(struct core_session *s, bool done);
 void core_session_on_feed(struct core_session *s, int64_t catalog_version);
 /* count: changes taken (0: there was nothing to push); more: some are left; took_ms: of the request. */
-void core_session_on_pushed(struct core_session *s, int64_t now, int count, bool more, int64_t took_ms);
+void core_session_on_pushed(struct core_session *s, int64_t now, int count, bool more,
+                            int64_t took_ms);
 
 enum core_lane_name { CORE_LANE_PULL, CORE_LANE_PUSH };
 enum core_failure {
@@ -82,8 +92,8 @@ enum core_failure {
     CORE_FAILED_REFUSED  /* 401, 403, a fence: a person must act */
 };
 /* random: any 32 bits; at_least_ms: from Retry-After, else 0. */
-void core_session_on_failed(struct core_session *s, enum core_lane_name lane, enum core_failure why, int64_t now, int64_t at_least_ms,
-                            uint32_t random);
+void core_session_on_failed(struct core_session *s, enum core_lane_name lane, enum core_failure why,
+                            int64_t now, int64_t at_least_ms, uint32_t random);
 /* What we believe about the centre may be wrong: greeted again as soon as the pull lane is free. */
 void core_session_on_doubt(struct core_session *s);
 /* Connected, outbox not empty, nothing taken for CORE_SESSION_STUCK_MS: true once, and the session has begun anew. */

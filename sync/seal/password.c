@@ -10,8 +10,7 @@ int seal_password_hash(char out[SEAL_PASSWORD_TEXT_BYTES], const char *password,
                        struct base_err *err)
 {
     _Static_assert(SEAL_PASSWORD_TEXT_BYTES == crypto_pwhash_STRBYTES, "libsodium's size");
-    if (crypto_pwhash_str(out, password, len, PASSWORD_PASSES,
-                          PASSWORD_BYTES) != 0)
+    if (crypto_pwhash_str(out, password, len, PASSWORD_PASSES, PASSWORD_BYTES) != 0)
         return base_fail(err, BASE_ENOMEM, "not enough memory for Argon2id (64 MiB)");
     return 0;
 }
