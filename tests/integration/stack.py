@@ -29,7 +29,7 @@ from demolib.client import Tablet  # noqa: E402  (the same tablet as the demo's)
 
 EVERWARD = os.path.join(gc.BUILD, "node", "everward")
 USER, PASSWORD, ROLES = "nadia.berg", "a password for tests", "doctor,nurse,charge_nurse"
-WAIT_S = 60
+WAIT_S = 30
 
 
 def built():
@@ -46,7 +46,7 @@ class Node:
         self.config = os.path.join(self.folder, "everward.conf")
         self.log_path = os.path.join(self.folder, "log")
         self.port = pg.free_port()
-        self.process = None
+        self.process = self.one_tablet = None
         os.makedirs(self.folder)
         self.configure()
 
@@ -93,7 +93,9 @@ class Node:
         if self.process.poll() is None:
             self.process.send_signal(sig)
         code = self.process.wait(30)
-        self.process = None
+        if self.one_tablet is not None and self.one_tablet.connection is not None:
+            self.one_tablet.connection.close()
+        self.process = self.one_tablet = None
         return code
 
     def kill(self):
@@ -129,8 +131,14 @@ class Node:
     def verify(self):
         return json.loads(self.command("verify", "--json"))
 
-    def tablet(self):
+    def new_tablet(self):
         return Tablet("127.0.0.1", self.port, os.path.join(self.state, "tls", "ca.crt"), USER, PASSWORD)
+
+    def tablet(self):
+        """The ward's own, logged in; anew after the node has been away."""
+        if self.one_tablet is None or self.one_tablet.connection is None:
+            self.one_tablet = self.new_tablet()
+        return self.one_tablet
 
 
 class Stack:
