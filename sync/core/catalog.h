@@ -30,6 +30,7 @@ enum {
     CORE_FIELDS_MAX = CORE_COLUMNS_MAX + CORE_ORD_FIRST - 1
 };
 
+/* clang-format off */
 #define CORE_CLASSES(X)                                                                            \
     X(FACT, "fact")                                                                                \
     X(STATE, "state")                                                                              \
@@ -40,6 +41,7 @@ enum {
     X(UUID, "uuid")                                                                                \
     X(INT, "int") X(DECIMAL, "decimal") X(BOOL, "bool") X(MOMENT, "moment") X(DATE, "date")        \
         X(INSTANT, "instant") X(JSON, "json") X(BYTES, "bytes")
+/* clang-format on */
 
 enum core_class {
 #define X(name, text) CORE_##name,
