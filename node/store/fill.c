@@ -248,6 +248,8 @@ int node_fill_finish(struct node_db *db, struct base_err *err)
             rc = meta_set_i64(db, "_fill_head", -1, err);
         if (rc == 0)
             rc = meta_set_i64(db, "_filled", 1, err);
+        if (rc == 0) /* as of its head: the replica tells how old it is from its first moment */
+            rc = meta_set_now(db, "_last_pull_at", err);
         if (rc == 0)
             rc = fill_settles(db, err);
     }

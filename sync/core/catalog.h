@@ -31,16 +31,27 @@ enum {
 };
 
 /* clang-format off */
-#define CORE_CLASSES(X)                                                                            \
-    X(FACT, "fact")                                                                                \
-    X(STATE, "state")                                                                              \
-    X(FIELD, "field") X(REVIEW, "review") X(UNION, "union") X(CLAIM, "claim")                      \
-        X(CENTRAL, "central") X(LINK, "link")
-#define CORE_TYPES(X)                                                                              \
-    X(TEXT, "text")                                                                                \
-    X(UUID, "uuid")                                                                                \
-    X(INT, "int") X(DECIMAL, "decimal") X(BOOL, "bool") X(MOMENT, "moment") X(DATE, "date")        \
-        X(INSTANT, "instant") X(JSON, "json") X(BYTES, "bytes")
+#define CORE_CLASSES(X) \
+    X(FACT, "fact") \
+    X(STATE, "state") \
+    X(FIELD, "field") \
+    X(REVIEW, "review") \
+    X(UNION, "union") \
+    X(CLAIM, "claim") \
+    X(CENTRAL, "central") \
+    X(LINK, "link")
+
+#define CORE_TYPES(X) \
+    X(TEXT, "text") \
+    X(UUID, "uuid") \
+    X(INT, "int") \
+    X(DECIMAL, "decimal") \
+    X(BOOL, "bool") \
+    X(MOMENT, "moment") \
+    X(DATE, "date") \
+    X(INSTANT, "instant") \
+    X(JSON, "json") \
+    X(BYTES, "bytes")
 /* clang-format on */
 
 enum core_class {

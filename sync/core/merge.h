@@ -13,11 +13,13 @@
 #include "sync/core/change.h"
 
 /* clang-format off */
-#define CORE_OUTCOMES(X)                                                                           \
-    X(APPLIED, "applied")                                                                          \
-    X(MERGED, "merged")                                                                            \
-    X(DUPLICATE, "duplicate") X(CONTESTED, "contested") X(QUARANTINED, "quarantined")              \
-        X(FLAGGED, "flagged")
+#define CORE_OUTCOMES(X) \
+    X(APPLIED, "applied") \
+    X(MERGED, "merged") \
+    X(DUPLICATE, "duplicate") \
+    X(CONTESTED, "contested") \
+    X(QUARANTINED, "quarantined") \
+    X(FLAGGED, "flagged")
 /* clang-format on */
 
 enum core_outcome {
