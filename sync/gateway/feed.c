@@ -135,8 +135,8 @@ static void wake_up(struct wake *w)
     struct poll *leader = w->first;
     if (leader == NULL)
         return;
-    unlink_poll(
-        leader); // NOLINT(clang-analyzer-unix.Malloc): a poll is off the list before it is freed
+    /* a poll is off the list before it is freed, which the analyzer cannot follow */
+    unlink_poll(leader); // NOLINT(clang-analyzer-unix.Malloc)
     w->running = true;
     w->again = false;
     w->looked_ms = base_clock_monotonic_ms();
