@@ -21,6 +21,8 @@ JOBS = str(os.cpu_count() or 2)
 UNIT_TIMEOUT_S = 240
 INTEGRATION_TIMEOUT_S = 600
 FUZZ_S = 10
+# A program too long for one run, by its groups.
+GROUPS = {"cryptvfs": ["open", "tamper", "sql", "crash", "power", "wal"]}
 
 counts = {"passed": 0, "failed": 0, "skipped": 0}
 failed = []
@@ -110,7 +112,24 @@ def part_unit(names):
         path = os.path.join(folder, program)
         test = program.removeprefix("test_")
         if program.startswith("test_") and os.access(path, os.X_OK) and wanted(names, "unit", test):
-            run_tap(f"unit/{test}", [path], UNIT_TIMEOUT_S, environment())
+            for group in GROUPS.get(test, [""]):
+                env = environment() | ({"EVERWARD_TEST_GROUPS": group} if group else {})
+                run_tap(f"unit/{test}" + (f"_{group}" if group else ""), [path], UNIT_TIMEOUT_S, env)
+    if wanted(names, "unit", "mutants"):
+        mutants()
+
+
+def mutants():
+    """The test of the tests: programs built over deliberate faults must fail (node/cryptvfs/CMakeLists.txt)."""
+    env = environment()
+    del env["CMOCKA_MESSAGE_OUTPUT"]
+    _, output = run(["ctest", "--test-dir", BUILD, "-R", "_mutant", "-j", JOBS, "--timeout", str(UNIT_TIMEOUT_S)], UNIT_TIMEOUT_S * 4, env)
+    results = re.findall(r"Test +#\d+: (\S+) \.*\** *(Passed|\S+)", output)
+    for name, word in results:
+        record("passed" if word == "Passed" else "failed", f"unit/{name}")
+    if not results:
+        print(output[-4000:])
+        record("failed", "unit/mutants", "none was run")
 
 
 def part_integration(names):
