@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "node/cli/cli.h"
@@ -143,6 +144,7 @@ int main(int argc, char **argv)
     struct node_cli cli = {0};
     struct base_err err = {0};
     const struct command *command = NULL;
+    (void)umask(0077); /* whatever a library makes in the state folder, too */
     if (argc < 2 || wants_help(argc, argv)) {
         print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? NODE_EXIT_USAGE : NODE_EXIT_OK;

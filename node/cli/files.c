@@ -97,9 +97,14 @@ bool node_file_exists(const char *dir, const char *name)
 
 int node_state_dir_make(const char *dir, struct base_err *err)
 {
-    struct stat st;
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
         return io_fail(err, "make the state folder", dir);
+    return node_state_dir_check(dir, err);
+}
+
+int node_state_dir_check(const char *dir, struct base_err *err)
+{
+    struct stat st;
     if (stat(dir, &st) != 0)
         return io_fail(err, "look at the state folder", dir);
     if (!S_ISDIR(st.st_mode))

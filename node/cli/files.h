@@ -19,6 +19,7 @@ int node_file_read(const char *dir, const char *name, struct base_buf *out,
 bool node_file_exists(const char *dir, const char *name);
 /* Makes the folder (mode 0700), or refuses one that others own or may read. */
 int node_state_dir_make(const char *dir, struct base_err *err);
+int node_state_dir_check(const char *dir, struct base_err *err); /* the same, without making it */
 /* "dir/name" */
 void node_path(char out[NODE_PATH_BYTES_MAX], const char *dir, const char *name);
 

@@ -67,9 +67,7 @@ static int lock_dir(struct daemon *d, struct base_err *err)
     node_path(path, d->dir, "lock");
     d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock < 0)
-        return base_fail(err, errno == ENOENT ? BASE_ENOTFOUND : BASE_EDENIED,
-                         "cannot open %s: %s; has this node been set up (everward setup)?", path,
-                         strerror(errno));
+        return base_fail(err, BASE_EDENIED, "cannot open %s: %s", path, strerror(errno));
     /* one that was killed holds it until its last thread is gone */
     for (int waited = 0; flock(d->lock, LOCK_EX | LOCK_NB) != 0; waited += LOCK_LOOK_MS) {
         if (waited >= LOCK_PATIENCE_MS)
@@ -112,13 +110,13 @@ static int open_files(struct daemon *d, struct base_err *err)
 {
     char key_file[NODE_PATH_BYTES_MAX];
     struct node_keys_source source;
-    int rc = lock_dir(d, err);
-    if (rc == 0) {
+    int rc = node_state_dir_check(d->dir, err);
+    if (rc == 0)
+        rc = lock_dir(d, err);
+    if (rc == 0)
         rc = node_identity_read(d->dir, &d->identity, err);
-        if (rc == BASE_ENOTFOUND)
-            rc =
-                base_fail(err, rc, "%s is not set up: run `everward setup <invite>` first", d->dir);
-    }
+    if (rc == BASE_ENOTFOUND)
+        rc = base_fail(err, rc, "%s is not set up: run `everward setup <invite>` first", d->dir);
     if (rc == 0)
         rc = node_ticket_read(d->dir, d->ticket, err);
     if (rc == 0)
@@ -160,6 +158,8 @@ static int start_api(struct daemon *d, struct base_err *err)
                                 .offline_failed_login_delay_s =
                                     base_config_int(c, "people", "offline_failed_login_delay")};
     int rc = node_api_start(&d->api, &d->loop, d->store, d->engine, &a, err);
+    if (rc == BASE_EEXISTS)
+        rc = err->code = BASE_EUNREACHABLE; /* the port is taken: not a refusal of ours */
     return rc == 0 ? 0 : base_err_prefix(err, rc, "the ward's API");
 }
 

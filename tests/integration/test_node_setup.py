@@ -1,0 +1,301 @@
+"""Setting a node up and starting it when something is wrong: a precise word, the right exit code, nothing half done.
+
+Real programs: everward, everward-gateway, PostgreSQL (stack.py)."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import unittest
+
+import gateway_client as gc
+import stack
+
+LAKESIDE = "Lakeside"
+USAGE, UNAVAILABLE, AGAIN, REFUSED, CONFIG = 64, 69, 75, 77, 78
+s = ready = None
+number = 0
+
+
+def setUpModule():
+    global s, ready
+    if not stack.built():
+        raise unittest.SkipTest("everward is not built")
+    s = stack.Stack().start()
+    ready = s.node("Alder", LAKESIDE)
+    ready.stop()
+
+
+def tearDownModule():
+    s.stop()
+
+
+def new_node():
+    global number
+    number += 1
+    return s.new_node("Ward%d" % number, LAKESIDE)
+
+
+def nodes_enrolled(name):
+    return int(s.db.one("postgres", "SELECT count(*) FROM everward.node WHERE name = '%s'" % name))
+
+
+class Setup(unittest.TestCase):
+    def refused(self, done, code, *words):
+        self.assertEqual(done.returncode, code, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        self.assertEqual(done.stdout, "")
+
+    def test_what_setup_leaves_is_for_its_owner_only(self):
+        n = new_node()
+        n.setup()
+        self.assertEqual(os.stat(n.state).st_mode & 0o777, 0o700)
+        for folder, _, files in os.walk(n.state):
+            for f in files:
+                self.assertIn(os.stat(os.path.join(folder, f)).st_mode & 0o777, (0o600, 0o400), f)
+
+    def test_an_invite_that_is_not_one_is_refused_before_anything_is_done(self):
+        n = new_node()
+        good = n.invite()
+        for bad in ("", "ew1:", "hello", good[:-1].replace("ew1", "ew2"), "ew1:127.0.0.1:0:" + "0" * 64 + ":abc",
+                    good.replace(":", ""), "ew1:h:99999:" + "0" * 64 + ":abc", "ew1::443:" + "0" * 64 + ":abc", good.rsplit(":", 1)[0],
+                    "ew1:" + "h" * 5000 + ":443:" + "0" * 64 + ":abc"):
+            done = n.run("setup", bad)
+            self.assertIn(done.returncode, (USAGE, CONFIG), (bad[:80], done.stderr))
+        self.assertEqual(n.run("setup").returncode, USAGE)
+        self.assertFalse(os.path.exists(n.state))
+
+    def test_an_invite_nobody_made_is_refused(self):
+        n = new_node()
+        head, token = n.invite().rsplit(":", 1)
+        self.refused(n.run("setup", head + ":" + token[::-1]), REFUSED, "invite")
+        self.assertEqual(nodes_enrolled(n.name), 0)
+
+    def test_an_invite_that_was_used_is_refused_to_another_node(self):
+        first, second = new_node(), new_node()
+        invite = first.invite()
+        first.setup(invite)
+        self.refused(second.run("setup", invite, "--name", second.name), REFUSED, "used")
+        self.assertEqual((nodes_enrolled(first.name), nodes_enrolled(second.name)), (1, 0))
+
+    def test_an_expired_invite_is_refused(self):
+        n = new_node()
+        invite = n.invite()
+        s.db.sql("postgres", "UPDATE everward.invite SET expires_at = now() - interval '1 second'")
+        self.refused(n.run("setup", invite), REFUSED, "expired")
+
+    def test_a_gateway_with_another_ca_gets_no_secret(self):
+        n = new_node()
+        parts = n.invite().split(":")
+        parts[3] = "%064x" % (int(parts[3], 16) ^ 1)
+        before = s.gateway.metrics()
+        self.refused(n.run("setup", ":".join(parts)), REFUSED, "fingerprint", "nothing secret was sent")
+        self.assertEqual(nodes_enrolled(n.name), 0)
+        self.assertLessEqual(s.gateway.metrics().get("requests_total", 0) - before.get("requests_total", 0), 2)
+
+    def test_nobody_at_the_address_is_said_and_can_be_tried_again(self):
+        n = new_node()
+        invite = n.invite()
+        parts = invite.split(":")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            parts[2] = str(free.getsockname()[1])
+        self.refused(n.run("setup", ":".join(parts)), UNAVAILABLE)
+        n.setup(invite)
+
+    def test_setup_killed_at_any_moment_goes_on_with_the_same_invite(self):
+        seed = int(os.environ.get("EVERWARD_SEED", "7"))
+        rng = random.Random(seed)
+        for _ in range(3):
+            n = new_node()
+            invite = n.invite()
+            for _ in range(12):
+                p = subprocess.Popen([stack.EVERWARD, "setup", invite, "--name", n.name, "--config", n.config],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                try:
+                    p.wait(rng.random() * 0.08)
+                except subprocess.TimeoutExpired:
+                    p.kill()
+                    p.wait()
+            if not os.path.exists(os.path.join(n.state, "identity.json")):
+                n.setup(invite)
+            self.assertEqual(nodes_enrolled(n.name), 1, "seed %d" % seed)
+            n.start()
+            n.wait_current()
+            n.stop()
+
+    def test_setup_a_second_time_is_refused_and_the_node_stays_what_it_is(self):
+        self.refused(ready.run("setup", ready.invite()), REFUSED, "set up already")
+        ready.start()
+        ready.wait_current()
+        ready.stop()
+
+
+class Serve(unittest.TestCase):
+    def refused(self, node, code, *words):
+        done = node.run("serve", timeout=20)
+        self.assertEqual(done.returncode, code, done.stderr)
+        last = done.stderr.strip().splitlines()[-1]
+        for word in words:
+            self.assertIn(word, done.stderr, last)
+
+    def test_a_node_that_is_not_set_up_says_how(self):
+        self.refused(new_node(), UNAVAILABLE, "everward setup")
+
+    def test_a_second_one_on_the_same_folder_is_refused(self):
+        ready.start()
+        try:
+            self.refused(ready, REFUSED, "another everward runs")
+            self.assertIn(ready.status()["state"], ("current", "syncing", "offline"))
+        finally:
+            ready.stop()
+
+    def test_a_port_that_is_taken_is_named(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", ready.port))
+            taken.listen()
+            self.refused(ready, UNAVAILABLE, str(ready.port))
+
+    def test_a_wrong_key_opens_nothing_and_harms_nothing(self):
+        path = os.path.join(ready.state, "wrapping.key")
+        shutil.move(path, path + ".right")
+        try:
+            with open(path, "w") as f:
+                f.write("ab" * 32)
+            os.chmod(path, 0o400)
+            self.refused(ready, REFUSED, "key")
+            os.unlink(path)
+            self.assertNotEqual(ready.run("serve").returncode, 0)
+        finally:
+            shutil.move(path + ".right", path)
+        self.starts()
+
+    def starts(self):
+        ready.start()
+        ready.wait_current()
+        self.assertEqual(ready.stop(), 0)
+
+    def test_a_damaged_store_is_said_and_nothing_is_written_to_it(self):
+        path = os.path.join(ready.state, "node.db")
+        shutil.copy(path, path + ".whole")
+        try:
+            with open(path, "r+b") as f:
+                whole = f.read()
+                f.seek(100)
+                f.write(bytes(x ^ 0x55 for x in whole[100:]))
+            with open(path, "rb") as f:
+                damaged = f.read()
+            self.refused(ready, UNAVAILABLE)
+            with open(path, "rb") as f:
+                self.assertEqual(f.read(), damaged)
+        finally:
+            shutil.move(path + ".whole", path)
+        self.starts()
+
+    def test_a_folder_that_others_may_read_is_refused(self):
+        os.chmod(ready.state, 0o755)
+        try:
+            self.refused(ready, REFUSED, "chmod 700")
+        finally:
+            os.chmod(ready.state, 0o700)
+
+    def test_a_setting_that_does_not_exist_is_named_with_file_and_line(self):
+        n = new_node()
+        n.configure("prot = 5\n")
+        self.refused(n, CONFIG, "everward.conf", "prot", "port")
+        self.assertEqual(n.run("config", "check").returncode, CONFIG)
+        n.configure("port = 700000\n")
+        self.refused(n, CONFIG, "port")
+
+    def test_the_configuration_tells_where_each_value_comes_from(self):
+        text = ready.command("config", "show", "--origin")
+        self.assertIn("everward.conf:", [line for line in text.splitlines() if line.startswith("api.port")][0])
+        self.assertIn("default", text)
+
+    def test_commands_without_a_daemon_say_that_it_does_not_run(self):
+        for words in (("status",), ("verify",), ("link", "down"), ("quarantine",), ("conflicts",)):
+            done = ready.run(*words)
+            self.assertEqual(done.returncode, UNAVAILABLE, words)
+            self.assertIn("everward serve", done.stderr)
+
+    def test_words_it_does_not_know_are_refused_with_help(self):
+        for words in (("sing",), ("link", "sideways"), ("quarantine", "eat", "3"), ("status", "--jsn")):
+            self.assertEqual(ready.run(*words).returncode, USAGE, words)
+        self.assertIn("export-outbox", ready.command("--help"))
+        self.assertIn("everward 0", ready.command("version"))
+
+    def test_a_hangup_takes_the_new_certificate_into_use(self):
+        n = new_node()
+        n.setup()
+        n.start()
+        tls = os.path.join(n.state, "tls")
+
+        def shown():
+            import ssl
+            context = ssl.create_default_context(cafile=os.path.join(tls, "ca.crt"))
+            with socket.create_connection(("127.0.0.1", n.port), 10) as k, \
+                    context.wrap_socket(k, server_hostname="127.0.0.1") as t:
+                return t.getpeercert(True)
+        before = shown()
+        other = new_node()
+        other.setup()
+        for f in os.listdir(tls):
+            shutil.copy(os.path.join(other.state, "tls", f), os.path.join(tls, f))
+        n.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        after = None
+        while time.monotonic() < end and after in (None, before):
+            try:
+                after = shown()
+            except OSError:
+                time.sleep(0.05)
+        self.assertNotEqual(after, before)
+        n.stop()
+
+    def test_systemd_is_told_when_it_is_ready_and_when_it_stops(self):
+        path = os.path.join(s.folder, "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as k:
+            k.bind(path)
+            k.settimeout(20)
+            os.environ["NOTIFY_SOCKET"] = path
+            try:
+                ready.serve()
+            finally:
+                del os.environ["NOTIFY_SOCKET"]
+            self.assertEqual(k.recv(100), b"READY=1")
+            self.assertEqual(ready.run("status", "--json").returncode in (0, 1), True)
+            ready.stop()
+            self.assertEqual(k.recv(100), b"STOPPING=1")
+
+
+class Revoked(unittest.TestCase):
+    def test_a_revoked_node_keeps_its_ward_working_and_deletes_nothing(self):
+        n = new_node()
+        n.setup()
+        n.start()
+        n.wait_current()
+        first = n.tablet().create("patient", {"family_name": "kept", "given_names": "x", "active": True})["id"]
+        node_id = n.wait_current()["node_id"]
+        s.gateway.cli("node", "revoke", node_id, "--tenant", LAKESIDE)
+        second = n.tablet().create("patient", {"family_name": "kept too", "given_names": "x", "active": True})["id"]
+        status = n.wait_state("attention")
+        self.assertEqual(status["pending"], 1)
+        self.assertIn("refuses", status["reason"])
+        for row in (first, second):
+            n.tablet().get("/api/v1/patient/" + row)
+        path = os.path.join(n.folder, "outbox.zst")
+        n.command("export-outbox", path)
+        with open(path, "rb") as f:
+            self.assertEqual(gc.unpack(f.read())[1]["id"], second)
+        n.stop()
+        n.start()
+        self.assertEqual(n.wait_state("attention")["pending"], 1)
+        n.stop()
+
+
+if __name__ == "__main__":
+    unittest.main()
