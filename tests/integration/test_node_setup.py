@@ -180,20 +180,22 @@ class Serve(unittest.TestCase):
         self.assertEqual(ready.stop(), 0)
 
     def test_a_damaged_store_is_said_and_nothing_is_written_to_it(self):
-        path = os.path.join(ready.state, "node.db")
-        shutil.copy(path, path + ".whole")
-        try:
-            with open(path, "r+b") as f:
+        files = [os.path.join(ready.state, f) for f in ("node.db", "node.db-wal") if os.path.exists(os.path.join(ready.state, f))]
+        damaged = {}
+        for path in files:
+            shutil.copy(path, path + ".whole")
+            with open(path, "rb") as f:
                 whole = f.read()
-                f.seek(100)
-                f.write(bytes(x ^ 0x55 for x in whole[100:]))
-            with open(path, "rb") as f:
-                damaged = f.read()
-            self.refused(ready, UNAVAILABLE)
-            with open(path, "rb") as f:
-                self.assertEqual(f.read(), damaged)
+            damaged[path] = whole[:100] + bytes(x ^ 0x55 for x in whole[100:])
+            with open(path, "wb") as f:
+                f.write(damaged[path])
+        try:
+            self.refused(ready, UNAVAILABLE, "damaged")
+            with open(files[0], "rb") as f:
+                self.assertEqual(f.read(), damaged[files[0]])
         finally:
-            shutil.move(path + ".whole", path)
+            for path in files:
+                shutil.move(path + ".whole", path)
         self.starts()
 
     def test_a_folder_that_others_may_read_is_refused(self):
