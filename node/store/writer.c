@@ -15,7 +15,7 @@ enum {
     GROUP_US_MAX = 5000,          /* a group that has run for so long commits without more jobs */
     CHECKPOINT_IDLE_MS = 200,     /* without a write */
     CHECKPOINT_IDLE_PAGES = 512,  /* and this much in the WAL: into the database */
-    CHECKPOINT_BUSY_PAGES = 8192, /* 32 MiB: even in between writes */
+    CHECKPOINT_BUSY_PAGES = 2048, /* 8 MiB: even between writes; the slowest write waits for it */
     CHECKPOINT_WAIT_MS = 50,      /* for readers, when the WAL is to be cut */
     WAL_KEEP_BYTES = 64 << 20
 };

@@ -32,7 +32,7 @@ static const struct gw_command commands[] = {
      gw_cmd_staff_passwd},
     {"staff list", " --tenant ", "--tenant T", "Lists a tenant's staff.", gw_cmd_staff_list},
     {"status", " ", "", "Tells how the centre is.", gw_cmd_status},
-    {"import fhir", " --tenant --site --limit ", "PATH... --tenant T",
+    {"import fhir", " --tenant ", "PATH... --tenant T",
      "Loads FHIR NDJSON, resources or bundles into a tenant.", gw_cmd_import},
     {"config check", " ", "", "Checks the configuration.", gw_cmd_config_check},
     {"config show", " !--origin ", "[--origin]", "Prints every setting in force.",

@@ -27,8 +27,6 @@ int gw_import(struct gw_cli *cli, const char *tenant)
         .paths = cli->words,
         .path_count = cli->word_count,
     };
-    if (gw_option(cli, "--site") != NULL || gw_option(cli, "--limit") != NULL)
-        return gw_complain(GW_EXIT_USAGE, "import fhir takes neither --site nor --limit", NULL);
     struct gw_import_report *r = calloc(1, sizeof *r);
     if (r == NULL)
         return gw_complain(GW_EXIT_FAILED, "out of memory", NULL);
