@@ -82,11 +82,18 @@ static int feed_run(struct node_job *job, struct node_db *db, struct base_err *e
 {
     struct node_engine *e = engine_of(job);
     base_buf_clear(&e->pull_plain);
+    int64_t began = base_clock_monotonic_ms();
     int rc =
         seal_decompress(&e->pull_plain, e->pull_request.reply.data, e->pull_request.reply.len, err);
-    return rc == 0
-               ? node_feed_apply(db, e->pull_plain.data, e->pull_plain.len, &e->feed_result, err)
-               : rc;
+    if (rc == 0)
+        rc = node_feed_apply(db, e->pull_plain.data, e->pull_plain.len, &e->feed_result, err);
+    if (rc == 0 && e->feed_result.changes > 0)
+        base_log(BASE_LOG_DEBUG, "pulled",
+                 "%lld changes, %zu bytes, fetched in %lld ms, applied in %lld ms",
+                 (long long)e->feed_result.changes, e->pull_plain.len,
+                 (long long)e->pull_request.took_ms,
+                 (long long)(base_clock_monotonic_ms() - began));
+    return rc;
 }
 
 static void feed_applied(struct node_job *job)

@@ -213,6 +213,8 @@ static void take_receipt(struct node_engine *e, struct settle *s, int64_t took_m
     bool more =
         e->batch[1].ready || e->preparing || e->status.sync.last_seq > s->receipt.position.seq;
     e->pushed_seq = s->receipt.position.seq;
+    base_log(BASE_LOG_DEBUG, "pushed", "%d changes, %zu bytes packed, %lld ms", e->batch[0].count,
+             e->batch[0].body.len, (long long)took_ms);
     base_time_format(base_clock_wall_ms(), e->status.sync.last_push_at);
     s->job = (struct node_job){.run = settle_run, .done = settled, .write = true};
     s->e = e;

@@ -72,8 +72,13 @@ enum core_do core_session_next(struct core_session *s, int64_t now, int64_t *unt
         s->outbox_again = false;
         return CORE_DO_PUSH;
     }
+    if (s->draining && s->phase == CORE_FOLLOWING &&
+        s->pull.not_before < s->fed_at + CORE_SESSION_DRAIN_FEED_MS)
+        s->pull.not_before = s->fed_at + CORE_SESSION_DRAIN_FEED_MS;
     if (ready(&s->pull, now, until)) {
         s->pull.busy = true;
+        if (s->phase == CORE_FOLLOWING)
+            s->fed_at = now;
         return pull_action(s->phase);
     }
     return CORE_DO_WAIT;
@@ -161,8 +166,12 @@ void core_session_on_pushed(struct core_session *s, int64_t now, int count, bool
     s->push.failures = 0;
     s->push.not_before = 0;
     s->outbox = more || s->outbox_again;
+    bool draining = s->outbox && count >= CORE_SESSION_DRAIN_BATCH;
+    if (s->draining && !draining)
+        s->pull.not_before = 0;
+    s->draining = draining;
     s->progress_at = now;
-    if (count >= s->batch) /* a full one: its time says something about the size */
+    if (count > s->batch / 2) /* about full (whole transactions): its time tells about the size */
         s->batch = next_batch(count, took_ms);
 }
 
@@ -181,6 +190,8 @@ void core_session_on_failed(struct core_session *s, enum core_lane_name name, en
                             int64_t now, int64_t at_least_ms, uint32_t random)
 {
     struct core_lane *lane = name == CORE_LANE_PULL ? &s->pull : &s->push;
+    if (name == CORE_LANE_PUSH)
+        s->draining = false;
     lane->busy = false;
     lane->failures++;
     lane->not_before = now + pause_ms(lane->failures, at_least_ms, random);

@@ -29,7 +29,11 @@ enum {
     CORE_SESSION_BATCH_MIN = 100,
     CORE_SESSION_BATCH_MAX = 5000,
     CORE_SESSION_BATCH_FIRST = 1000,
-    CORE_SESSION_BATCH_GOAL_MS = 300
+    CORE_SESSION_BATCH_GOAL_MS = 300,
+    CORE_SESSION_DRAIN_BATCH =
+        1000, /* a batch of so many with more behind it: a backlog goes out */
+    CORE_SESSION_DRAIN_FEED_MS =
+        2000 /* meanwhile most of the feed is our own: fetched this seldom */
 };
 
 enum core_phase { CORE_GREETING, CORE_CATALOG, CORE_FILLING, CORE_FOLLOWING, CORE_STOPPED };
@@ -61,6 +65,8 @@ struct core_session {
     bool filled;
     int64_t catalog_have, catalog_want;
     int batch;           /* changes in the next push */
+    bool draining;       /* a backlog goes out */
+    int64_t fed_at;      /* when the last feed was asked for; 0: none yet */
     int64_t progress_at; /* when something was last pushed, nothing waited, or the line came back */
     int resets;          /* how often it was found stuck */
 };

@@ -263,10 +263,33 @@ static void the_batch_follows_the_measured_time_within_its_limits(void **state)
     assert_int_equal(after_push(1000, 1000, 0), 2000);
 }
 
+/* Whole transactions of 500 never fill 1,127: the size must not stay there for ever. */
+static void a_batch_of_whole_transactions_counts_as_full(void **state)
+{
+    assert_int_equal(after_push(1127, 1000, 150), 2000);
+}
+
 static void a_batch_that_was_not_full_tells_nothing_about_the_size(void **state)
 {
     assert_int_equal(after_push(1000, 3, 2), 1000);
     assert_int_equal(after_push(1000, 3, 9000), 1000);
+}
+
+static void while_a_backlog_goes_out_the_feed_is_fetched_seldom(void **state)
+{
+    struct core_session s = following(); /* the feed was asked for at NOW */
+    core_session_on_local(&s, NOW + 100);
+    assert_int_equal(next(&s, NOW + 100), CORE_DO_PUSH);
+    core_session_on_pushed(&s, NOW + 300, 1000, true, 200);
+    core_session_on_feed(&s, 7); /* our own changes come by */
+    assert_int_equal(next(&s, NOW + 300), CORE_DO_PUSH);
+    assert_int_equal(next(&s, NOW + 300), CORE_DO_WAIT);
+    assert_int_equal(until, NOW + CORE_SESSION_DRAIN_FEED_MS);
+    assert_int_equal(next(&s, NOW + CORE_SESSION_DRAIN_FEED_MS), CORE_DO_FEED);
+    core_session_on_feed(&s, 7);
+    assert_int_equal(next(&s, NOW + 2100), CORE_DO_WAIT);
+    core_session_on_pushed(&s, NOW + 2200, 400, false, 100); /* all out: at once */
+    assert_int_equal(next(&s, NOW + 2200), CORE_DO_FEED);
 }
 
 static void a_batch_that_did_not_get_through_is_halved(void **state)
@@ -427,7 +450,9 @@ int main(void)
         cmocka_unit_test(a_body_from_a_newer_catalog_is_answered_by_fetching_it_once),
         cmocka_unit_test(a_catalog_with_a_new_table_fills_it_before_following),
         cmocka_unit_test(the_batch_follows_the_measured_time_within_its_limits),
+        cmocka_unit_test(a_batch_of_whole_transactions_counts_as_full),
         cmocka_unit_test(a_batch_that_was_not_full_tells_nothing_about_the_size),
+        cmocka_unit_test(while_a_backlog_goes_out_the_feed_is_fetched_seldom),
         cmocka_unit_test(a_batch_that_did_not_get_through_is_halved),
         cmocka_unit_test(changes_that_wait_a_minute_while_connected_reset_the_session),
         cmocka_unit_test(progress_puts_off_the_reset),
