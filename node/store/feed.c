@@ -18,6 +18,8 @@ struct feed {
     int64_t last;    /* last closed, or the cursor */
     int64_t changes; /* in the open cut */
     int64_t settled; /* newest seq of our own that came by */
+    int64_t
+        acked; /* newest seq with a receipt; 0 while changes are held, so that none is overlooked */
     bool in_txn, done;
     bool overlays;            /* some rows have changes lying over them */
     struct node_table *table; /* of the row before: mostly the same */
@@ -214,14 +216,35 @@ static int read_row(struct feed *f, const char *line, size_t len, struct feed_ro
     return image_check(f->db, row->table, &row->image, &row->id, &row->rev, err);
 }
 
+/* The image that came by holds the outcome of every change that lies over the row: the row is the
+ * centre's. What overlay_settle would do at the end, without the image's way through _base. */
+static int row_settle(struct feed *f, const struct feed_row *row, bool *changed,
+                      struct base_err *err)
+{
+    int64_t upto = f->acked < f->settled ? f->acked : f->settled;
+    *changed = false;
+    if (upto == 0 || row->op == 'd')
+        return 0;
+    int rc = row_write(f->db, row->table, TABLE_SETTLE, &row->id, &row->image, row->rev, upto,
+                       changed, err);
+    if (rc != 0 || !*changed)
+        return rc;
+    row_moved(f->db, row->table, &row->id, row->op, false, &row->image);
+    return base_delete(f->db, row->table, &row->id, err);
+}
+
 /* Under an overlay the centre's image moves; the visible row is laid out when the body is through.
  */
 static int row_under(struct feed *f, const struct feed_row *row, const struct row_base *base,
                      struct base_err *err)
 {
+    bool changed = false;
     if (base->has_image && row->rev <= base->rev)
         return 0;
-    int rc = base_update(f->db, row->table, &row->id, &row->image, row->rev, row->op == 'd', err);
+    int rc = row_settle(f, row, &changed, err);
+    if (rc != 0 || changed)
+        return rc;
+    rc = base_update(f->db, row->table, &row->id, &row->image, row->rev, row->op == 'd', err);
     return rc == 0 ? dirty_add(f->db, &f->dirty, row->table, &row->id, err) : rc;
 }
 
@@ -307,6 +330,22 @@ static int feed_finish(struct feed *f, struct base_err *err)
     return rc;
 }
 
+/* A held change lies over its row though it has a receipt and its outcome came by. */
+static int read_acked(struct feed *f, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = meta_i64(f->db, "_acked", 0, &f->acked, err);
+    if (rc == 0)
+        rc = stmt_get(f->db, &st, "SELECT EXISTS (SELECT 1 FROM _change WHERE held = 1)", err);
+    if (rc != 0)
+        return rc;
+    rc = node_sql_step(st, err);
+    if (rc == 1 && node_sql_col_i64(st, 0) != 0)
+        f->acked = 0;
+    node_sql_done(st);
+    return rc < 0 ? rc : 0;
+}
+
 int node_feed_apply(struct node_db *db, const char *body, size_t len, struct node_feed_result *out,
                     struct base_err *err)
 {
@@ -319,6 +358,8 @@ int node_feed_apply(struct node_db *db, const char *body, size_t len, struct nod
         rc = base_fail(err, BASE_EPROTO, "gap: the first fill is not complete");
     if (rc == 0)
         rc = base_any(db, &f.overlays, err);
+    if (rc == 0)
+        rc = read_acked(&f, err);
     if (rc != 0)
         return rc;
     base_arena_init(&f.arena, STORE_ROW_BYTES_MAX);

@@ -54,6 +54,7 @@ enum table_stmt {
     TABLE_PUT,       /* whatever is there */
     TABLE_NEWER,     /* only over a lower rev */
     TABLE_NOT_OLDER, /* also over the same rev */
+    TABLE_SETTLE, /* only over changes of ours up to the seq given as pending; none lies there after it */
     TABLE_DELETE,
     TABLE_DELETE_OLDER,
     TABLE_STMTS
@@ -185,7 +186,7 @@ int row_get(struct node_db *db, struct node_table *t, const struct base_uuid *id
 /* Shown, or hidden by a delete of ours. */
 int row_exists(struct node_db *db, struct node_table *t, const struct base_uuid *id, bool *there,
                struct base_err *err);
-/* INSERT, PUT, NEWER or NOT_OLDER. *changed: the row was written. */
+/* INSERT, PUT, NEWER, NOT_OLDER or SETTLE. *changed: the row was written. */
 int row_write(struct node_db *db, struct node_table *t, enum table_stmt how,
               const struct base_uuid *id, const struct core_image *im, int64_t rev, int64_t pending,
               bool *changed, struct base_err *err);
@@ -211,6 +212,8 @@ int base_insert(struct node_db *db, struct node_table *t, const struct base_uuid
                 const struct core_image *im, int64_t rev, struct base_err *err);
 int base_update(struct node_db *db, struct node_table *t, const struct base_uuid *id,
                 const struct core_image *im, int64_t rev, bool gone, struct base_err *err);
+int base_delete(struct node_db *db, struct node_table *t, const struct base_uuid *id,
+                struct base_err *err);
 int base_any(struct node_db *db, bool *any, struct base_err *err);
 /* Lays what is still pending over the centre's image and writes what is to be seen. */
 int overlay_refresh(struct node_db *db, struct node_table *t, const struct base_uuid *id,

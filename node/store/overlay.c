@@ -83,8 +83,8 @@ int base_update(struct node_db *db, struct node_table *t, const struct base_uuid
                       t, id, im, rev, gone, err);
 }
 
-static int base_delete(struct node_db *db, struct node_table *t, const struct base_uuid *id,
-                       struct base_err *err)
+int base_delete(struct node_db *db, struct node_table *t, const struct base_uuid *id,
+                struct base_err *err)
 {
     struct node_stmt *st = NULL;
     int rc = stmt_get(db, &st, "DELETE FROM _base WHERE tbl = ? AND row_id = ?", err);

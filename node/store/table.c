@@ -76,6 +76,19 @@ static void sql_upsert(struct base_buf *b, const struct core_table *t, const cha
     base_buf_str(b, where);
 }
 
+static void sql_settle(struct base_buf *b, const struct core_table *t)
+{
+    base_buf_str(b, "UPDATE ");
+    sql_name(b, t->name);
+    base_buf_str(b, " SET rev = ?2, _pending = 0");
+    for (int i = 0; i < t->column_count; i++) {
+        base_buf_str(b, ", ");
+        sql_name(b, t->columns[i].name);
+        base_buf_printf(b, " = ?%d", 4 + i);
+    }
+    base_buf_str(b, " WHERE id = ?1 AND _pending > 0 AND _pending <= ?3");
+}
+
 static void sql_of(struct base_buf *b, const struct core_table *t, enum table_stmt which)
 {
     switch (which) {
@@ -103,6 +116,9 @@ static void sql_of(struct base_buf *b, const struct core_table *t, enum table_st
         break;
     case TABLE_NOT_OLDER:
         sql_upsert(b, t, " WHERE excluded.rev >= rev AND _pending = 0");
+        break;
+    case TABLE_SETTLE:
+        sql_settle(b, t);
         break;
     case TABLE_DELETE:
     case TABLE_DELETE_OLDER:
