@@ -163,8 +163,8 @@ static int run(struct gw_cli *cli, const struct gw_command *c)
 static void keep_memory_flat(void)
 {
     (void)mallopt(M_ARENA_MAX, 2);
-    (void)mallopt(M_MMAP_THRESHOLD, 512 * 1024);
-    (void)mallopt(M_TRIM_THRESHOLD, 2 * 1024 * 1024);
+    (void)mallopt(M_MMAP_THRESHOLD, 4 * 1024 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 16 * 1024 * 1024);
 }
 
 int main(int argc, char **argv)
