@@ -17,7 +17,7 @@
 #include "sync/seal/seal.h"
 
 enum {
-    FEED_REPLY_BYTES = 8 * 1024 * 1024,       /* a reply ends with the first cut that reaches it */
+    FEED_REPLY_BYTES = 3 * 1024 * 1024,       /* a reply ends with the first cut that reaches it */
     FEED_REPLY_BYTES_MAX = 512 * 1024 * 1024, /* one cut of one huge transaction */
     FEED_ARENA_BYTES_MAX = 64 * 1024 * 1024,
     FEED_WAIT_S_MAX = 55,
