@@ -44,7 +44,7 @@ static void space(struct scan *s)
 static void string(struct scan *s)
 {
     for (s->p++; s->p < s->end && *s->p != '"'; s->p++)
-        if (*s->p == '\\')
+        if (*s->p == '\\' && s->end - s->p > 1)
             s->p++;
     if (s->p >= s->end)
         s->broken = true;
