@@ -137,13 +137,17 @@ def mutants():
         record("failed", "unit/mutants", "none was run")
 
 
-def part_integration(names):
-    folder = os.path.join(ROOT, "tests", "integration")
-    for file in sorted(os.listdir(folder)):
-        test = file.removesuffix(".py")
-        if file.startswith("test_") and file.endswith(".py") and wanted(names, "integration", test):
-            run_tap(f"integration/{test}", [sys.executable, "tests/runner.py", "--one", test],
-                    INTEGRATION_TIMEOUT_S, environment())
+def part_python(part):
+    """The files test_*.py in tests/PART, each in a process of its own."""
+    folder = os.path.join(ROOT, "tests", part)
+
+    def run_part(names):
+        for file in sorted(os.listdir(folder) if os.path.isdir(folder) else []):
+            test = file.removesuffix(".py")
+            if file.startswith("test_") and file.endswith(".py") and wanted(names, part, test):
+                run_tap(f"{part}/{test}", [sys.executable, "tests/runner.py", "--one", test],
+                        INTEGRATION_TIMEOUT_S, environment())
+    return run_part
 
 
 def part_fuzz(names):
@@ -190,8 +194,11 @@ def part_demo(names):
         run(["packaging/demo", "stop", "--state", os.path.join(state, "d")], 60, environment())
 
 
-PARTS = {"tidy": part_tidy, "unit": part_unit, "integration": part_integration, "demo": part_demo, "fuzz": part_fuzz}
-NEED_BUILD = {"unit", "integration", "demo"}
+# Folders of Python tests; --one finds their files, and the helpers in integration, by name.
+PYTHON = ("integration", "sim", "isolation", "fault", "e2e")
+PARTS = {"tidy": part_tidy, "unit": part_unit, **{p: part_python(p) for p in PYTHON}, "demo": part_demo,
+         "fuzz": part_fuzz}
+NEED_BUILD = {"unit", "demo", *PYTHON}
 
 
 class Tap(unittest.TextTestResult):
@@ -221,7 +228,7 @@ class Tap(unittest.TextTestResult):
 
 
 def one(test):
-    sys.path[:0] = [os.path.join(ROOT, "tests", "integration"), ROOT]
+    sys.path[:0] = [os.path.join(ROOT, "tests", part) for part in PYTHON] + [ROOT]
     suite = unittest.defaultTestLoader.loadTestsFromName(test)
     result = unittest.TextTestRunner(resultclass=Tap, verbosity=0).run(suite)
     return 0 if result.wasSuccessful() else 1
