@@ -169,6 +169,7 @@ static void store_closed(void *user)
 {
     struct daemon *d = user;
     uv_close((uv_handle_t *)&d->term, NULL);
+    (void)signal(SIGTERM, SIG_IGN); /* a second one must not cut the end short */
     uv_close((uv_handle_t *)&d->interrupt, NULL);
     uv_close((uv_handle_t *)&d->hangup, NULL);
 }

@@ -227,22 +227,20 @@ static void refresh_done(struct node_job *job)
         core_session_on_local(&e->session,
                               base_clock_monotonic_ms()); /* written by whatever way: it goes out */
     update_status(e);
-    if (e->refresh_again && !e->stopping) {
-        e->refresh_again = false;
-        engine_refresh(e);
-    }
     engine_done(e);
 }
 
 void engine_refresh(struct node_engine *e)
 {
-    if (e->refreshing || e->stopping) {
-        e->refresh_again = true;
+    int64_t now = base_clock_monotonic_ms();
+    e->refresh_again = true;
+    if (e->refreshing || e->stopping || now - e->refreshed_ms < ENGINE_REFRESH_MS)
         return;
-    }
     struct refresh *r = calloc(1, sizeof *r);
     if (r == NULL)
         return;
+    e->refresh_again = false;
+    e->refreshed_ms = now;
     r->job = (struct node_job){.run = refresh_run, .done = refresh_done};
     r->e = e;
     e->refreshing = true;
@@ -287,7 +285,12 @@ void engine_decide(struct node_engine *e)
     while ((what = core_session_next(&e->session, base_clock_monotonic_ms(), &until)) !=
            CORE_DO_WAIT)
         start(e, what);
-    int64_t wait = until < 0 ? ENGINE_TICK_MS : until - base_clock_monotonic_ms();
+    if (e->refresh_again)
+        engine_refresh(e);
+    int64_t now = base_clock_monotonic_ms();
+    int64_t wait = until < 0 ? ENGINE_TICK_MS : until - now;
+    if (e->refresh_again && !e->refreshing && wait > e->refreshed_ms + ENGINE_REFRESH_MS - now)
+        wait = e->refreshed_ms + ENGINE_REFRESH_MS - now;
     if (wait < 1)
         wait = 1;
     if (wait > ENGINE_TICK_MS)

@@ -19,6 +19,7 @@
 
 enum {
     ENGINE_TICK_MS = 1000,
+    ENGINE_REFRESH_MS = 20,                    /* the store's state is read so often at most */
     ENGINE_PLAIN_BYTES_MAX = 48 * 1024 * 1024, /* of a feed reply or page, unpacked */
     ENGINE_PUSH_BYTES_MAX = 8 * 1024 * 1024,   /* lines of one batch, unpacked */
     ENGINE_OUTCOMES_MAX = 100000,
@@ -77,6 +78,7 @@ struct node_engine {
     char trouble[256]; /* the last passing failure, or "" */
     int64_t clock_measured_ms;
     bool refreshing, refresh_again;
+    int64_t refreshed_ms; /* when the last one began */
     void (*on_status[4])(void *user);
     void *on_status_user[4];
     int on_status_count;
@@ -109,8 +111,9 @@ struct node_engine {
 
 /* engine.c */
 void engine_decide(struct node_engine *e);
-void engine_refresh(struct node_engine *e); /* reads the store's state, then tells who listens */
-void engine_done(struct node_engine *e);    /* one thing under way less */
+/* Reads the store's state, then tells who listens; soon if it has just been read: engine_decide sees to that. */
+void engine_refresh(struct node_engine *e);
+void engine_done(struct node_engine *e); /* one thing under way less */
 int engine_token(struct node_engine *e, char out[NET_TOKEN_BYTES_MAX], struct base_err *err);
 uint32_t engine_random(void);
 /* What a finished request means: 0, or a failure noted in the session for that lane (and the reply released). Takes the

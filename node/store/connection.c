@@ -62,7 +62,7 @@ int connection_exec(struct node_db *db, const char *sql, struct base_err *err)
  * a (sealed) temporary file from 64 KiB on, and every small write touches as much. */
 void connection_setup(void)
 {
-    (void)sqlite3_config(SQLITE_CONFIG_STMTJRNL_SPILL, STORE_SAVEPOINT_BYTES_MAX);
+    (void)sqlite3_config(SQLITE_CONFIG_STMTJRNL_SPILL, -1);
 }
 
 /* What comes through sql.h may neither write what only this folder writes, nor change its shape. */

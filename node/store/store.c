@@ -169,6 +169,8 @@ static void store_free(struct node_store *s)
     for (int i = 0; i < NODE_STORE_READERS; i++)
         if (s->readers[i].open)
             connection_close(&s->readers[i].db);
+    if (s->checkpointer.open)
+        connection_close(&s->checkpointer.db);
     if (s->writer.open)
         connection_close(&s->writer.db);
     if (s->vfs_registered)
@@ -183,6 +185,7 @@ static void store_free(struct node_store *s)
     }
     uv_cond_destroy(&s->read_wake);
     uv_cond_destroy(&s->write_wake);
+    uv_cond_destroy(&s->check_wake);
     uv_mutex_destroy(&s->mutex);
     free(s);
 }
@@ -201,6 +204,8 @@ static void join_workers(struct node_store *s)
 {
     if (s->writer.running)
         uv_thread_join(&s->writer.thread);
+    if (s->checkpointer.running)
+        uv_thread_join(&s->checkpointer.thread);
     for (int i = 0; i < NODE_STORE_READERS; i++)
         if (s->readers[i].running)
             uv_thread_join(&s->readers[i].thread);
@@ -263,6 +268,7 @@ void node_store_close(struct node_store *s, void (*closed)(void *user), void *us
     s->closed_user = user;
     s->closing = true;
     uv_cond_broadcast(&s->write_wake);
+    uv_cond_broadcast(&s->check_wake);
     uv_cond_broadcast(&s->read_wake);
     uv_mutex_unlock(&s->mutex);
 }
@@ -314,6 +320,8 @@ static int open_all(struct node_store *s, const char *dir, const uint8_t data_ke
     s->vfs_registered = rc == 0;
     if (rc == 0)
         rc = open_worker(s, &s->writer, path, true, err);
+    if (rc == 0)
+        rc = open_worker(s, &s->checkpointer, path, false, err);
     for (int i = 0; rc == 0 && i < NODE_STORE_READERS; i++)
         rc = open_worker(s, &s->readers[i], path, false, err);
     if (rc == 0)
@@ -328,7 +336,7 @@ int node_store_open(struct node_store **out, struct uv_loop_s *loop, const char 
     if (s == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory for the store");
     BASE_ASSERT(uv_mutex_init(&s->mutex) == 0 && uv_cond_init(&s->write_wake) == 0 &&
-                uv_cond_init(&s->read_wake) == 0);
+                uv_cond_init(&s->read_wake) == 0 && uv_cond_init(&s->check_wake) == 0);
     s->moved_last = &s->moved_first;
     s->event_last = base_clock_wall_ms() * 1024; /* ascends over restarts too */
     int rc = open_all(s, dir, data_key, err);
@@ -339,6 +347,8 @@ int node_store_open(struct node_store **out, struct uv_loop_s *loop, const char 
     BASE_ASSERT(uv_async_init(loop, &s->async, on_async) == 0);
     s->async.data = s;
     rc = start_worker(s, &s->writer, writer_main, err);
+    if (rc == 0)
+        rc = start_worker(s, &s->checkpointer, checkpointer_main, err);
     for (int i = 0; rc == 0 && i < NODE_STORE_READERS; i++)
         rc = start_worker(s, &s->readers[i], reader_main, err);
     if (rc != 0) {

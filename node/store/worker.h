@@ -1,7 +1,7 @@
 /*
  * node/store/worker.h - the store as its threads see it.
  *
- * store.c has the loop's side and the readers, writer.c the writer.
+ * store.c has the loop's side and the readers, writer.c the writer and its checkpointer.
  */
 #ifndef NODE_STORE_WORKER_H
 #define NODE_STORE_WORKER_H
@@ -39,10 +39,14 @@ struct worker {
     bool open, running;
 };
 
+/* Who moves the WAL's pages into the database while the writer goes on. */
+enum check_state { CHECK_IDLE, CHECK_WANTED, CHECK_RUNS, CHECK_DONE };
+
 struct node_store {
     uv_async_t async; /* its data is the store */
     uv_mutex_t mutex; /* everything down to the line below */
-    uv_cond_t write_wake, read_wake;
+    uv_cond_t write_wake, read_wake, check_wake;
+    enum check_state check;
     struct job_list reads, writes, dones;
     struct moved_batch *moved_first, **moved_last;
     struct shared_catalog *newest;
@@ -52,7 +56,7 @@ struct node_store {
     int failed_rc;
     char failed_text[BASE_ERR_TEXT_BYTES];
     /* ---- the loop's, or unchanging ---- */
-    struct worker writer, readers[NODE_STORE_READERS];
+    struct worker writer, checkpointer, readers[NODE_STORE_READERS];
     struct node_identity identity;
     struct shared_catalog *loop_catalog, *retired;
     struct {
@@ -79,5 +83,6 @@ void worker_failed(struct node_store *s, int rc, const char *text);
 void worker_ends(struct node_store *s);
 void catalog_publish(struct node_store *s, struct shared_catalog *c);
 void writer_main(void *arg);
+void checkpointer_main(void *arg);
 
 #endif

@@ -1,5 +1,8 @@
 /*
- * The writer: groups of jobs that share a commit, and checkpoints in between.
+ * The writer: groups of jobs that share a commit. And checkpoints.
+ *
+ * Under load a thread of its own moves the WAL's pages into the database, beside the writes; the
+ * writer then moves the few that came meanwhile, for the WAL begins anew only from its very end.
  *
  * A write is answered after the COMMIT that holds it. If that fails, every job of the group is told
  * so, and what the writer knows by heart goes back with the file.
@@ -12,10 +15,12 @@
 #include "sync/base/log.h"
 
 enum {
-    GROUP_US_MAX = 5000,          /* a group that has run for so long commits without more jobs */
+    GROUP_US_MAX = 2000,          /* a group that has run for so long commits without more jobs */
     CHECKPOINT_IDLE_MS = 200,     /* without a write */
     CHECKPOINT_IDLE_PAGES = 512,  /* and this much in the WAL: into the database */
-    CHECKPOINT_BUSY_PAGES = 2048, /* 8 MiB: even between writes; the slowest write waits for it */
+    CHECKPOINT_BUSY_PAGES = 4096, /* 16 MiB: beside the writes */
+    CHECKPOINT_TAIL_PAGES = 64,   /* so many at most come after it: writes wait for those */
+    CHECKPOINT_NOW_PAGES = 16384, /* 64 MiB: it does not keep up; writes wait for all of them */
     CHECKPOINT_WAIT_MS = 50,      /* for readers, when the WAL is to be cut */
     WAL_KEEP_BYTES = 64 << 20
 };
@@ -165,13 +170,54 @@ static void checkpoint(struct node_db *db, int mode)
     db->wal_pages = rc == SQLITE_OK && moved >= frames ? 0 : CHECKPOINT_IDLE_PAGES;
 }
 
+/* Under load, between two groups. */
+static void checkpoint_beside(struct node_store *s, struct node_db *db)
+{
+    uv_mutex_lock(&s->mutex);
+    enum check_state state = s->check;
+    int tail = db->wal_pages - db->checked_pages; /* below 0: the WAL has begun anew since */
+    bool begin =
+        state == CHECK_IDLE || (state == CHECK_DONE && (tail < 0 || tail > CHECKPOINT_TAIL_PAGES));
+    if (begin) {
+        s->check = CHECK_WANTED;
+        db->checked_pages = db->wal_pages;
+        uv_cond_signal(&s->check_wake);
+    } else if (state == CHECK_DONE) {
+        s->check = CHECK_IDLE;
+    }
+    uv_mutex_unlock(&s->mutex);
+    if ((state == CHECK_DONE && !begin) || db->wal_pages >= CHECKPOINT_NOW_PAGES)
+        checkpoint(db, SQLITE_CHECKPOINT_PASSIVE);
+}
+
+void checkpointer_main(void *arg)
+{
+    struct worker *w = arg;
+    struct node_store *s = w->store;
+    (void)pthread_setname_np(pthread_self(), "store-check");
+    uv_mutex_lock(&s->mutex);
+    while (!s->closing) {
+        if (s->check != CHECK_WANTED) {
+            uv_cond_wait(&s->check_wake, &s->mutex);
+            continue;
+        }
+        s->check = CHECK_RUNS;
+        uv_mutex_unlock(&s->mutex);
+        checkpoint(&w->db, SQLITE_CHECKPOINT_PASSIVE);
+        uv_mutex_lock(&s->mutex);
+        s->check = CHECK_DONE;
+    }
+    uv_mutex_unlock(&s->mutex);
+    worker_ends(s);
+}
+
 /* The next job, or NULL to end. In between, what waits in the WAL goes into the database. */
 static struct node_job *wait_write(struct node_store *s, struct node_db *db)
 {
     struct node_job *job = NULL;
     int64_t wal_most = 0;
     if (db->wal_pages >= CHECKPOINT_BUSY_PAGES)
-        checkpoint(db, SQLITE_CHECKPOINT_PASSIVE);
+        checkpoint_beside(s, db);
     uv_mutex_lock(&s->mutex);
     while ((job = job_list_take(&s->writes)) == NULL && !s->closing) {
         if (db->wal_pages < CHECKPOINT_IDLE_PAGES) {

@@ -94,7 +94,9 @@ void core_session_on_link(struct core_session *s, int64_t now, bool open)
 
 void core_session_on_kick(struct core_session *s)
 {
-    s->pull.not_before = s->push.not_before = 0;
+    s->pull.not_before = 0;
+    if (s->push.failures > 0)
+        s->push.not_before = 0;
 }
 
 void core_session_on_local(struct core_session *s, int64_t now)
@@ -164,8 +166,9 @@ void core_session_on_pushed(struct core_session *s, int64_t now, int count, bool
 {
     s->push.busy = false;
     s->push.failures = 0;
-    s->push.not_before = 0;
     s->outbox = more || s->outbox_again;
+    s->push.not_before =
+        s->outbox && count < s->batch / 2 ? now + CORE_SESSION_COMPANY_MS : 0;
     bool draining = s->outbox && count >= CORE_SESSION_DRAIN_BATCH;
     if (s->draining && !draining)
         s->pull.not_before = 0;

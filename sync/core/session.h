@@ -30,6 +30,8 @@ enum {
     CORE_SESSION_BATCH_MAX = 5000,
     CORE_SESSION_BATCH_FIRST = 1000,
     CORE_SESSION_BATCH_GOAL_MS = 300,
+    CORE_SESSION_COMPANY_MS =
+        40, /* changes that came while a small batch was under way wait for company */
     CORE_SESSION_DRAIN_BATCH =
         1000, /* a batch of so many with more behind it: a backlog goes out */
     CORE_SESSION_DRAIN_FEED_MS =

@@ -87,10 +87,10 @@ class Node:
         raise RuntimeError("%s does not answer:\n%s" % (self.name, self.log()[-3000:]))
 
     def stop(self, sig=signal.SIGTERM):
-        """Its exit code; None if it did not run."""
+        """Its exit code; None if it did not run. sig None: it was told before."""
         if self.process is None:
             return None
-        if self.process.poll() is None:
+        if self.process.poll() is None and sig is not None:
             self.process.send_signal(sig)
         code = self.process.wait(30)
         if self.one_tablet is not None and self.one_tablet.connection is not None:
@@ -192,7 +192,7 @@ class Stack:
             if n.process is not None:
                 n.process.send_signal(signal.SIGTERM)
         for n in self.nodes.values():
-            code = n.stop()
+            code = n.stop(None)  # it has its signal: a second one would cut the end short
             if code not in (None, 0):
                 ended[n.name] = "exit %d: %s" % (code, n.log()[-4000:])
         if self.gateway is not None and self.gateway.process is not None:

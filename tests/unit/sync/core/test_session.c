@@ -65,16 +65,31 @@ static void a_local_write_is_pushed_at_once_while_the_long_poll_stays_open(void 
     assert_int_equal(next(&s, NOW + 5), CORE_DO_WAIT); /* one request a lane */
 }
 
-static void a_write_during_a_push_is_pushed_next_although_that_push_found_no_more(void **state)
+static void a_write_during_a_small_push_waits_for_company_and_is_pushed_next(void **state)
 {
     struct core_session s = following();
     core_session_on_local(&s, NOW);
     assert_int_equal(next(&s, NOW), CORE_DO_PUSH);
     core_session_on_local(&s, NOW + 1);
     core_session_on_pushed(&s, NOW + 2, 1, false, 2);
-    assert_int_equal(next(&s, NOW + 2), CORE_DO_PUSH);
-    core_session_on_pushed(&s, NOW + 3, 1, false, 1);
-    assert_int_equal(next(&s, NOW + 3), CORE_DO_WAIT);
+    assert_int_equal(next(&s, NOW + 2), CORE_DO_WAIT);
+    core_session_on_kick(&s); /* with every write: it ends no wait for company */
+    assert_int_equal(next(&s, NOW + 2), CORE_DO_WAIT);
+    assert_int_equal(until, NOW + 2 + CORE_SESSION_COMPANY_MS);
+    assert_int_equal(next(&s, until), CORE_DO_PUSH);
+    core_session_on_pushed(&s, NOW + 60, 1, false, 1);
+    assert_int_equal(next(&s, NOW + 60), CORE_DO_WAIT);
+    core_session_on_local(&s, NOW + 61); /* alone: at once */
+    assert_int_equal(next(&s, NOW + 61), CORE_DO_PUSH);
+}
+
+static void a_push_that_is_about_full_is_followed_at_once(void **state)
+{
+    struct core_session s = following();
+    core_session_on_local(&s, NOW);
+    assert_int_equal(next(&s, NOW), CORE_DO_PUSH);
+    core_session_on_pushed(&s, NOW + 90, s.batch, true, 90);
+    assert_int_equal(next(&s, NOW + 90), CORE_DO_PUSH);
 }
 
 static void nothing_is_started_while_the_line_is_closed_by_hand(void **state)
@@ -433,7 +448,8 @@ int main(void)
         cmocka_unit_test(a_session_begins_with_a_greeting_and_nothing_else),
         cmocka_unit_test(an_empty_node_fetches_the_catalog_then_fills_then_follows),
         cmocka_unit_test(a_local_write_is_pushed_at_once_while_the_long_poll_stays_open),
-        cmocka_unit_test(a_write_during_a_push_is_pushed_next_although_that_push_found_no_more),
+        cmocka_unit_test(a_write_during_a_small_push_waits_for_company_and_is_pushed_next),
+        cmocka_unit_test(a_push_that_is_about_full_is_followed_at_once),
         cmocka_unit_test(nothing_is_started_while_the_line_is_closed_by_hand),
         cmocka_unit_test(a_greeting_that_ends_after_the_line_was_closed_does_not_count),
         cmocka_unit_test(a_lost_line_is_greeted_again_after_a_pause),
