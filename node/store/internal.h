@@ -34,7 +34,7 @@ enum {
     STORE_IMAGE_BYTES_MAX = 16 << 20,
     STORE_WRITE_BYTES_MAX = CORE_BATCH_BYTES_MAX / 2, /* lines of one local transaction */
     STORE_FILL_BARE_ROWS_MAX = 2000000, /* an index over so many is built in memory, 100 MB */
-    STORE_DIRTY_MAX = 8192 /* rows that wait to be laid out anew */
+    STORE_DIRTY_MAX = 8192              /* rows that wait to be laid out anew */
 };
 
 /* A catalog that several connections and the loop share. */
@@ -105,7 +105,7 @@ struct node_db {
     uint64_t stmt_clock;
     struct store_heads heads;
     struct store_moved moved;
-    int wal_pages; /* as of the last commit */
+    int wal_pages;     /* as of the last commit */
     int checked_pages; /* of those, when the checkpointer was last woken */
 };
 

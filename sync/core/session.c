@@ -167,8 +167,7 @@ void core_session_on_pushed(struct core_session *s, int64_t now, int count, bool
     s->push.busy = false;
     s->push.failures = 0;
     s->outbox = more || s->outbox_again;
-    s->push.not_before =
-        s->outbox && count < s->batch / 2 ? now + CORE_SESSION_COMPANY_MS : 0;
+    s->push.not_before = s->outbox && count < s->batch / 2 ? now + CORE_SESSION_COMPANY_MS : 0;
     bool draining = s->outbox && count >= CORE_SESSION_DRAIN_BATCH;
     if (s->draining && !draining)
         s->pull.not_before = 0;
