@@ -147,13 +147,13 @@ void core_session_on_feed(struct core_session *s, int64_t catalog_version)
     enter(s, phase_after(s));
 }
 
-/* Towards the goal time, by at most a factor of two a step. */
+/* Towards the goal time; down by half at most, for one slow batch tells little. */
 static int next_batch(int count, int64_t took_ms)
 {
-    int64_t wanted =
-        took_ms <= 0 ? count * 2 : (int64_t)count * CORE_SESSION_BATCH_GOAL_MS / took_ms;
-    if (wanted > count * 2)
-        wanted = count * 2;
+    int64_t most = (int64_t)count * CORE_SESSION_BATCH_GROWTH;
+    int64_t wanted = took_ms <= 0 ? most : (int64_t)count * CORE_SESSION_BATCH_GOAL_MS / took_ms;
+    if (wanted > most)
+        wanted = most;
     if (wanted < count / 2)
         wanted = count / 2;
     if (wanted < CORE_SESSION_BATCH_MIN)

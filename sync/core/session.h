@@ -30,12 +30,13 @@ enum {
     CORE_SESSION_BATCH_MAX = 5000,
     CORE_SESSION_BATCH_FIRST = 1000,
     CORE_SESSION_BATCH_GOAL_MS = 300,
+    CORE_SESSION_BATCH_GROWTH = 4, /* times, at most, from one batch to the next */
     CORE_SESSION_COMPANY_MS =
         40, /* changes that came while a small batch was under way wait for company */
     CORE_SESSION_DRAIN_BATCH =
         1000, /* a batch of so many with more behind it: a backlog goes out */
     CORE_SESSION_DRAIN_FEED_MS =
-        2000 /* meanwhile most of the feed is our own: fetched this seldom */
+        5000 /* meanwhile most of the feed is our own: fetched this seldom */
 };
 
 enum core_phase { CORE_GREETING, CORE_CATALOG, CORE_FILLING, CORE_FOLLOWING, CORE_STOPPED };
