@@ -105,7 +105,7 @@ static int feed_cut(struct feed *f, const cJSON *o, struct base_err *err)
         return rc;
     if (f->cut != 0)
         return bad(err, "opens a cut within a cut");
-    if (cut != f->last + 1)
+    if (!core_cut_follows(f->last, cut))
         return base_fail(err, BASE_EPROTO, "gap: cut %lld follows cut %lld", (long long)cut,
                          (long long)f->last);
     f->cut = cut;
@@ -221,7 +221,7 @@ static int read_row(struct feed *f, const char *line, size_t len, struct feed_ro
 static int row_settle(struct feed *f, const struct feed_row *row, bool *changed,
                       struct base_err *err)
 {
-    int64_t upto = f->acked < f->settled ? f->acked : f->settled;
+    int64_t upto = core_settled_upto(f->acked, f->settled);
     *changed = false;
     if (upto == 0 || row->op == 'd')
         return 0;

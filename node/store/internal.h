@@ -25,6 +25,7 @@
 #include "sync/base/buf.h"
 #include "sync/core/image.h"
 #include "sync/core/merge.h"
+#include "sync/core/replica.h"
 
 enum {
     STORE_STMTS_MAX = 256,          /* cached per connection by their text */

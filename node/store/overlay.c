@@ -109,31 +109,9 @@ int base_any(struct node_db *db, bool *any, struct base_err *err)
 }
 
 struct laying {
-    struct core_image image;
-    bool exists;
+    struct core_laying row;
     int64_t newest; /* seq of the newest change laid over; 0: none */
 };
-
-static int lay_change(struct laying *to, struct node_table *t, const struct core_change *c)
-{
-    if (c->op == CORE_OP_DELETE) {
-        to->exists = false;
-        return 0;
-    }
-    if (c->op == CORE_OP_INSERT && !to->exists)
-        to->image.count = 0;
-    /* an update of a row that neither the centre nor we have (its insert was dropped) shows nothing
-     */
-    if (c->op == CORE_OP_INSERT)
-        to->exists = true;
-    for (int i = 0; i < c->value_count; i++) {
-        const struct core_column *col =
-            core_table_column(t->core, c->values[i].name.s, c->values[i].name.len);
-        if (col != NULL)
-            core_image_set(&to->image, col->ord, c->values[i].value);
-    }
-    return 0;
-}
 
 static int lay_changes(struct node_db *db, struct node_table *t, const struct base_uuid *id,
                        struct base_arena *arena, struct laying *to, struct base_err *err)
@@ -159,8 +137,9 @@ static int lay_changes(struct node_db *db, struct node_table *t, const struct ba
             rc = base_fail(err, BASE_ENOMEM, "out of memory for a row");
         else
             rc = core_change_read(&c, line, len, arena, err);
-        if (rc != 0 || (rc = lay_change(to, t, &c)) != 0)
+        if (rc != 0)
             break;
+        core_lay_change(&to->row, t->core, &c);
         to->newest = node_sql_col_i64(st, 0);
     }
     node_sql_done(st);
@@ -181,7 +160,7 @@ static int keep_ours(struct node_db *db, struct node_table *t, const struct base
 static int overlay_lay(struct node_db *db, struct node_table *t, const struct base_uuid *id,
                        struct base_arena *arena, struct row_base *base, struct base_err *err)
 {
-    struct laying l = {.image = base->image, .exists = base->has_image};
+    struct laying l = {.row = {.image = base->image, .exists = base->has_image}};
     bool changed = false;
     int rc = lay_changes(db, t, id, arena, &l, err);
     if (rc != 0)
@@ -191,16 +170,16 @@ static int overlay_lay(struct node_db *db, struct node_table *t, const struct ba
         if (rc == 0 && !base->has_image && t->core->push_only)
             return keep_ours(db, t, id, arena, err);
         if (base->gone)
-            l.exists = false;
+            l.row.exists = false;
     }
-    if (rc == 0 && l.exists) {
-        rc = row_write(db, t, TABLE_PUT, id, &l.image, base->rev, l.newest, NULL, err);
+    if (rc == 0 && l.row.exists) {
+        rc = row_write(db, t, TABLE_PUT, id, &l.row.image, base->rev, l.newest, NULL, err);
         changed = true;
     } else if (rc == 0) {
         rc = row_delete(db, t, id, &changed, err);
     }
     if (rc == 0 && changed)
-        row_moved(db, t, id, l.exists ? 'u' : 'd', false, &l.image);
+        row_moved(db, t, id, l.row.exists ? 'u' : 'd', false, &l.row.image);
     return rc;
 }
 
@@ -313,7 +292,7 @@ int overlay_settle(struct node_db *db, struct base_err *err)
         rc = meta_i64(db, "_settled", 0, &settled, err);
     if (rc == 0)
         rc = meta_i64(db, "_done", 0, &was, err);
-    int64_t now = acked < settled ? acked : settled;
+    int64_t now = core_settled_upto(acked, settled);
     if (rc != 0 || now <= was)
         return rc;
     rc = meta_set_i64(db, "_done", now, err);

@@ -19,7 +19,7 @@
 #ifndef SYNC_GATEWAY_PUSH_H
 #define SYNC_GATEWAY_PUSH_H
 
-#include "sync/core/merge.h"
+#include "sync/core/past.h"
 #include "sync/core/receipt.h"
 #include "sync/gateway/gateway.h"
 
@@ -31,15 +31,6 @@ enum {
     PUSH_HEADER_BYTES_MAX = 4096,
     PUSH_OUTCOMES_BYTES_MAX = 16 * 1024 * 1024,
     PUSH_RANGES_MAX = 64 /* halving 5,000 needs 13 */
-};
-
-/* A row's earlier change, as the log holds it. */
-struct push_past {
-    struct push_past *next; /* ascending by rev */
-    int64_t rev;
-    enum core_op op;
-    bool own; /* of the same node and incarnation */
-    struct core_text cols, image, actor, at, node;
 };
 
 /* A row that the batch touches. What is below `live` belongs to the range under way. */
@@ -56,7 +47,7 @@ struct push_row {
     int writes;               /* planned so far */
     struct core_text *fields; /* [ord - 1], field_count of them: as it will stand */
     int field_count;
-    struct push_past *past, *past_last;
+    struct core_past *past, *past_last;
     int past_count;
     struct core_text
         *own; /* what this batch's changes said, by ord - 1; NULL pointer: nothing yet */

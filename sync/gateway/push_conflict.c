@@ -139,10 +139,10 @@ static bool cols_have(struct core_text cols, int ord)
 }
 
 /* Whoever wrote what stands there now, last and unseen. */
-static const struct push_past *author_of_live(const struct conflict *c)
+static const struct core_past *author_of_live(const struct conflict *c)
 {
-    const struct push_past *found = NULL;
-    for (const struct push_past *past = c->change->row->past; past != NULL; past = past->next) {
+    const struct core_past *found = NULL;
+    for (const struct core_past *past = c->change->row->past; past != NULL; past = past->next) {
         if (past->own || past->rev <= c->change->c.base)
             continue;
         bool touches = past->op != CORE_OP_UPDATE || c->contest->count == 0;
@@ -156,7 +156,7 @@ static const struct push_past *author_of_live(const struct conflict *c)
 
 static void set_live_author(struct conflict *c)
 {
-    const struct push_past *past = author_of_live(c);
+    const struct core_past *past = author_of_live(c);
     if (past == NULL)
         return;
     set_text(c, "live_by", past->actor);

@@ -198,10 +198,10 @@ int push_plan_past(struct push *p)
         const PGresult *r = p->flight.results[t];
         for (int i = 0; i < PQntuples(r); i++) {
             struct push_row *row = row_of(p, p->reads[t], PQgetvalue(r, i, PAST_ROW));
-            struct push_past *past = base_arena_get(&p->plan, sizeof *past);
+            struct core_past *past = base_arena_get(&p->plan, sizeof *past);
             if (row == NULL || past == NULL)
                 return row == NULL ? BASE_ECORRUPT : BASE_ENOMEM;
-            *past = (struct push_past){.rev = strtoll(PQgetvalue(r, i, PAST_REV), NULL, 10),
+            *past = (struct core_past){.rev = strtoll(PQgetvalue(r, i, PAST_REV), NULL, 10),
                                        .op = (enum core_op)PQgetvalue(r, i, PAST_OP)[0],
                                        .own = PQgetvalue(r, i, PAST_OWN)[0] == 't',
                                        .cols = copy_cell(p, r, i, PAST_COLS),
@@ -222,96 +222,7 @@ int push_plan_past(struct push *p)
     return 0;
 }
 
-/* ---- what the writer had not seen ---------------------------------------------------------- */
-
-/* Calls per ordinal in "{4,7}". */
-static void each_col(struct core_text cols, void (*each)(void *user, int ord), void *user)
-{
-    const char *s = cols.s;
-    const char *end = cols.s == NULL ? NULL : cols.s + cols.len;
-    while (s != NULL && s < end) {
-        char *after = NULL;
-        if (*s < '0' || *s > '9') {
-            s++;
-            continue;
-        }
-        long ord = strtol(s, &after, 10);
-        if (ord >= 1 && ord <= CORE_FIELDS_MAX)
-            each(user, (int)ord);
-        s = after;
-    }
-}
-
-static void add_unseen(void *user, int ord)
-{
-    core_unseen_add(user, ord);
-}
-
-/* What happened above base and was not the node's own. Past that is not complete counts as
- * everything. */
-static void unseen_of(struct core_unseen *u, const struct push_row *row, int64_t base)
-{
-    int64_t above = 0;
-    const struct push_past *last = NULL;
-    for (const struct push_past *past = row->past; past != NULL; past = past->next) {
-        last = past;
-        if (past->rev <= base)
-            continue;
-        above++;
-        if (past->own)
-            continue;
-        u->any = true;
-        if (past->op == CORE_OP_UPDATE)
-            each_col(past->cols, add_unseen, u);
-        else
-            u->all_columns = true;
-    }
-    if (row->rev > base && above < row->rev - base)
-        u->any = u->all_columns = true;
-    if (row->rev == 0 && row->writes == 0 && last != NULL && last->op == CORE_OP_DELETE) {
-        u->deleted = !last->own;
-        u->any |= !last->own;
-    }
-}
-
-struct overlay {
-    struct core_image *to;
-    const struct core_image *from;
-};
-
-static void lay_over(void *user, int ord)
-{
-    const struct overlay *o = user;
-    core_image_set(o->to, ord, core_image_field(o->from, ord));
-}
-
-/* What the writer had on the screen: the image at base, with the node's own changes since laid over
- * it. False: the log does not reach back to it. */
-static bool base_of(struct push *p, struct core_image *out, const struct push_row *row,
-                    int64_t base, struct core_image *scratch)
-{
-    bool known = false;
-    out->count = 0;
-    for (const struct push_past *past = row->past; past != NULL; past = past->next) {
-        bool start = past->rev == base || (past->own && past->op == CORE_OP_INSERT);
-        if (!start && !(known && past->own && past->rev > base))
-            continue;
-        if (core_image_read_composite(scratch, past->image.s, past->image.len, &p->plan, NULL) != 0)
-            return false;
-        if (start) {
-            *out = *scratch;
-            known = true;
-            continue;
-        }
-        struct overlay o = {out, scratch};
-        each_col(past->cols, lay_over, &o);
-    }
-    if (known && row->own != NULL)
-        for (int ord = 1; ord <= CORE_FIELDS_MAX; ord++)
-            if (row->own_set[ord - 1])
-                core_image_set(out, ord, row->own[ord - 1]);
-    return known;
-}
+/* ---- what the writer had seen --------------------------------------------------------------- */
 
 static bool remember_own(struct push *p, struct push_row *row, const struct push_change *c)
 {
@@ -423,6 +334,7 @@ static int merge_one(struct push *p, int i, struct workspace *w)
     struct core_unseen unseen = {0};
     const struct core_image *live = NULL;
     const struct core_image *base = NULL;
+    const struct core_said said = {row->own, row->own_set};
     w->incoming.count = c->count;
     memcpy(w->incoming.ords, c->ords, (size_t)c->count * sizeof *c->ords);
     memcpy(w->incoming.values, c->values, (size_t)c->count * sizeof *c->values);
@@ -431,10 +343,11 @@ static int merge_one(struct push *p, int i, struct workspace *w)
         live = &w->live;
     }
     if (c->c.op != CORE_OP_INSERT)
-        unseen_of(&unseen, row, c->c.base);
+        core_past_unseen(&unseen, row->past, row->rev, row->writes > 0, c->c.base);
     if (!unseen.any && !unseen.all_columns)
         base = live;
-    else if (base_of(p, &w->base, row, c->c.base, &w->scratch))
+    else if (core_past_base(&w->base, row->past, c->c.base, row->own == NULL ? NULL : &said,
+                            &w->scratch, &p->plan))
         base = &w->base;
     core_merge_row(&w->merge, row->table->core, &c->c, &w->incoming, live, base, &unseen);
     c->outcome = w->merge.outcome;

@@ -1,0 +1,89 @@
+#include "sync/core/past.h"
+
+#include <stdlib.h>
+
+/* Calls per ordinal in "{4,7}". */
+static void each_col(struct core_text cols, void (*each)(void *user, int ord), void *user)
+{
+    const char *s = cols.s;
+    const char *end = cols.s == NULL ? NULL : cols.s + cols.len;
+    while (s != NULL && s < end) {
+        char *after = NULL;
+        if (*s < '0' || *s > '9') {
+            s++;
+            continue;
+        }
+        long ord = strtol(s, &after, 10);
+        if (ord >= 1 && ord <= CORE_FIELDS_MAX)
+            each(user, (int)ord);
+        s = after;
+    }
+}
+
+static void add_unseen(void *user, int ord)
+{
+    core_unseen_add(user, ord);
+}
+
+void core_past_unseen(struct core_unseen *out, const struct core_past *past, int64_t live_rev,
+                      bool touched, int64_t base)
+{
+    int64_t above = 0;
+    const struct core_past *last = NULL;
+    for (; past != NULL; past = past->next) {
+        last = past;
+        if (past->rev <= base)
+            continue;
+        above++;
+        if (past->own)
+            continue;
+        out->any = true;
+        if (past->op == CORE_OP_UPDATE)
+            each_col(past->cols, add_unseen, out);
+        else
+            out->all_columns = true;
+    }
+    if (live_rev > base && above < live_rev - base)
+        out->any = out->all_columns = true;
+    if (live_rev == 0 && !touched && last != NULL && last->op == CORE_OP_DELETE) {
+        out->deleted = !last->own;
+        out->any |= !last->own;
+    }
+}
+
+struct overlay {
+    struct core_image *to;
+    const struct core_image *from;
+};
+
+static void lay_over(void *user, int ord)
+{
+    const struct overlay *o = user;
+    core_image_set(o->to, ord, core_image_field(o->from, ord));
+}
+
+bool core_past_base(struct core_image *out, const struct core_past *past, int64_t base,
+                    const struct core_said *said, struct core_image *scratch,
+                    struct base_arena *arena)
+{
+    bool known = false;
+    out->count = 0;
+    for (; past != NULL; past = past->next) {
+        bool start = past->rev == base || (past->own && past->op == CORE_OP_INSERT);
+        if (!start && !(known && past->own && past->rev > base))
+            continue;
+        if (core_image_read_composite(scratch, past->image.s, past->image.len, arena, NULL) != 0)
+            return false;
+        if (start) {
+            *out = *scratch;
+            known = true;
+            continue;
+        }
+        struct overlay o = {out, scratch};
+        each_col(past->cols, lay_over, &o);
+    }
+    for (int ord = 1; known && said != NULL && ord <= CORE_FIELDS_MAX; ord++)
+        if (said->set[ord - 1])
+            core_image_set(out, ord, said->values[ord - 1]);
+    return known;
+}
