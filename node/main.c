@@ -27,7 +27,7 @@ static const struct command {
      node_cmd_verify},
     {"link", "down|up", "Closes or opens the line to the centre by hand (drills, tests).",
      node_cmd_link},
-    {"quarantine", "list|retry SEQ|drop SEQ [--json]",
+    {"quarantine", "list|retry SEQ|retry all|drop SEQ [--json]",
      "Changes the centre could not apply, and what to do with them.", node_cmd_quarantine},
     {"conflicts", "[--json]", "Lists what two people changed without seeing each other.",
      node_cmd_conflicts},

@@ -184,14 +184,15 @@ int node_cmd_quarantine(struct node_cli *cli)
     if (strcmp(word, "list") == 0)
         return print_list(cli, "{\"command\":\"quarantine\"}", columns, "nothing is quarantined");
     if ((strcmp(word, "retry") != 0 && strcmp(word, "drop") != 0) || cli->word_count != 2)
-        return usage("quarantine takes list, retry SEQ or drop SEQ");
-    long long seq = strtoll(cli->words[1], &end, 10);
-    if (*end != '\0' || seq < 1)
+        return usage("quarantine takes list, retry SEQ, retry all or drop SEQ");
+    bool all = strcmp(word, "retry") == 0 && strcmp(cli->words[1], "all") == 0;
+    long long seq = all ? 0 : strtoll(cli->words[1], &end, 10);
+    if (!all && (*end != '\0' || seq < 1))
         return usage("SEQ is the number that `everward quarantine list` shows first");
     (void)snprintf(request, sizeof request, "{\"command\":\"quarantine_%s\",\"seq\":%lld}", word,
                    seq);
     return simple(cli, request,
-                  strcmp(word, "retry") == 0 ? "written again as a new change"
+                  strcmp(word, "retry") == 0 ? "offered again, with what waited for it"
                                              : "dropped; the change stays in the log");
 }
 

@@ -115,6 +115,9 @@ struct work {
     int listed;
 };
 
+/* Who has the machine's root: no member of staff. */
+static const struct node_author operator_here = {.device = "command line", .request_id = ""};
+
 static void add_text(struct base_buf *b, const char *name, const char *value)
 {
     base_buf_printf(b, ",\"%s\":", name);
@@ -148,15 +151,17 @@ static int quarantine_run(struct node_job *job, struct node_db *db, struct base_
 static int retry_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     struct work *w = (struct work *)job;
-    base_buf_str(&w->k->out, "{\"ok\":true}");
-    return node_quarantine_retry(db, w->seq, err);
+    int count = 0;
+    int rc = node_quarantine_retry(db, &operator_here, w->seq, &count, err);
+    base_buf_printf(&w->k->out, "{\"ok\":true,\"changes\":%d}", count);
+    return rc;
 }
 
 static int drop_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     struct work *w = (struct work *)job;
     base_buf_str(&w->k->out, "{\"ok\":true}");
-    return node_quarantine_drop(db, w->seq, "dropped by the operator", err);
+    return node_quarantine_drop(db, &operator_here, w->seq, "dropped by the operator", err);
 }
 
 static int conflicts_run(struct node_job *job, struct node_db *db, struct base_err *err)
@@ -278,7 +283,7 @@ static void on_seq(struct client *k, const cJSON *o,
 {
     int64_t seq = 0;
     struct base_err err = {0};
-    if (net_json_i64(o, "seq", 1, INT64_MAX, &seq, &err) != 0)
+    if (net_json_i64(o, "seq", 0, INT64_MAX, &seq, &err) != 0)
         answer_error(k, err.code, err.text);
     else
         start_work(k, run, true, seq);

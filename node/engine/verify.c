@@ -237,14 +237,14 @@ static int compare_run(struct node_job *job, struct node_db *db, struct base_err
         rc = node_digest(db, t, theirs->range.from, theirs->range.to, &ours, &pending, err);
         if (rc != 0)
             break;
-        if (pending) {
-            v->moved = true;
-            continue;
-        }
         if (theirs->range.from[0] == '\0' && theirs->range.to[0] == '\0')
             v->report.rows += ours.rows;
         if (ours.hash == theirs->digest.hash && ours.rows == theirs->digest.rows)
             continue;
+        if (pending && s.pending > s.quarantined) { /* on its way; what is held stays beneath */
+            v->moved = true;
+            continue;
+        }
         v->differed = true;
         rc = split_or_fetch(v, db, t, theirs, ours.rows, err);
     }

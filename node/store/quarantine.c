@@ -1,6 +1,10 @@
 /* Changes that the centre could not apply: listed, written again, or dropped by a person. */
 #include "node/store/internal.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 int node_quarantine_each(struct node_db *db, void *user, node_quarantine_cb cb,
                          struct base_err *err)
 {
@@ -69,24 +73,75 @@ static int close_change(struct node_db *db, int64_t seq, const char *how, struct
     return stmt_run(st, err);
 }
 
-static int close_and_lay(struct node_db *db, const struct core_change *c, int64_t seq,
-                         const char *how, const char *action, const char *detail,
-                         struct base_err *err)
+static int close_and_lay(struct node_db *db, const struct node_author *author,
+                         const struct core_change *c, int64_t seq, const char *how,
+                         const char *action, const char *detail, struct base_err *err)
 {
-    static const struct node_author node_itself = {.device = "", .request_id = ""};
     struct node_table *t = table_named(db, c->table.s, c->table.len);
     if (t == NULL)
         return base_fail(err, BASE_ESTALE, "change %lld: no such table", (long long)seq);
     int rc = close_change(db, seq, how, err);
     if (rc == 0)
         rc = overlay_refresh(db, t, &c->id, err);
-    return rc == 0
-               ? node_audit_add(db, &node_itself, action, t->name, &c->id, NULL, "ok", detail, err)
-               : rc;
+    return rc == 0 ? node_audit_add(db, author, action, t->name, &c->id, NULL, "ok", detail, err)
+                   : rc;
+}
+
+/* Seqs still to be written again, ascending: a change never overtakes the one it stands on. */
+struct waiting {
+    int64_t *seqs; /* NODE_QUARANTINE_RETRY_MAX */
+    int count;
+};
+
+static int wait_add(struct waiting *w, int64_t seq, struct base_err *err)
+{
+    int at = w->count;
+    while (at > 0 && w->seqs[at - 1] > seq)
+        at--;
+    if (at > 0 && w->seqs[at - 1] == seq)
+        return 0;
+    if (w->count == NODE_QUARANTINE_RETRY_MAX)
+        return base_fail(err, BASE_ETOOBIG, "more than %d changes at once; retry them one by one",
+                         NODE_QUARANTINE_RETRY_MAX);
+    memmove(&w->seqs[at + 1], &w->seqs[at], (size_t)(w->count - at) * sizeof w->seqs[0]);
+    w->seqs[at] = seq;
+    w->count++;
+    return 0;
+}
+
+static int wait_add_all(struct waiting *w, struct node_stmt *st, struct base_err *err)
+{
+    int rc;
+    while ((rc = node_sql_step(st, err)) == 1)
+        if ((rc = wait_add(w, node_sql_col_i64(st, 0), err)) != 0)
+            break;
+    node_sql_done(st);
+    return rc;
+}
+
+/* Later changes of the row, and what was refused for want of it. */
+static int wait_for_row(struct node_db *db, struct waiting *w, const struct core_change *c,
+                        int64_t seq, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    char id[BASE_UUID_CHARS + 1];
+    int rc = stmt_get(db, &st,
+                      "SELECT seq FROM _change WHERE held = 1 AND ((seq > ? AND row_id = ?) OR "
+                      "(sqlstate = '23503' AND row_id <> ? AND instr(line, ?) > 0)) ORDER BY seq",
+                      err);
+    if (rc != 0)
+        return rc;
+    base_uuid_format(&c->id, id);
+    node_sql_i64(st, 1, seq);
+    node_sql_uuid(st, 2, &c->id);
+    node_sql_uuid(st, 3, &c->id);
+    node_sql_text(st, 4, id);
+    return wait_add_all(w, st, err);
 }
 
 /* What its author had seen stays what it was: base, time and clock are the first writing's. */
-int node_quarantine_retry(struct node_db *db, int64_t seq, struct base_err *err)
+static int retry_one(struct node_db *db, const struct node_author *author, struct waiting *w,
+                     int64_t seq, struct base_err *err)
 {
     struct base_arena arena;
     struct core_change c;
@@ -101,13 +156,42 @@ int node_quarantine_retry(struct node_db *db, int64_t seq, struct base_err *err)
     }
     if (rc == 0) {
         snprintf(how, sizeof how, "retried as %lld", (long long)new_seq);
-        rc = close_and_lay(db, &c, seq, how, "quarantine_retry", how, err);
+        rc = close_and_lay(db, author, &c, seq, how, "quarantine_retry", how, err);
     }
+    if (rc == 0)
+        rc = wait_for_row(db, w, &c, seq, err);
     base_arena_release(&arena);
     return rc;
 }
 
-int node_quarantine_drop(struct node_db *db, int64_t seq, const char *reason, struct base_err *err)
+static int wait_for_all(struct node_db *db, struct waiting *w, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = stmt_get(db, &st, "SELECT seq FROM _change WHERE held = 1 ORDER BY seq", err);
+    return rc != 0 ? rc : wait_add_all(w, st, err);
+}
+
+int node_quarantine_retry(struct node_db *db, const struct node_author *author, int64_t seq,
+                          int *count, struct base_err *err)
+{
+    struct waiting w = {.seqs = calloc(NODE_QUARANTINE_RETRY_MAX, sizeof(int64_t))};
+    int done = 0;
+    if (w.seqs == NULL)
+        return base_fail(err, BASE_ENOMEM, "out of memory for a retry");
+    int rc = seq == 0 ? wait_for_all(db, &w, err) : wait_add(&w, seq, err);
+    for (; rc == 0 && w.count > 0; done++) {
+        int64_t next = w.seqs[0];
+        memmove(&w.seqs[0], &w.seqs[1], (size_t)--w.count * sizeof w.seqs[0]);
+        rc = retry_one(db, author, &w, next, err);
+    }
+    free(w.seqs);
+    if (rc == 0)
+        *count = done;
+    return rc;
+}
+
+int node_quarantine_drop(struct node_db *db, const struct node_author *author, int64_t seq,
+                         const char *reason, struct base_err *err)
 {
     struct base_arena arena;
     struct core_change c;
@@ -118,7 +202,7 @@ int node_quarantine_drop(struct node_db *db, int64_t seq, const char *reason, st
     snprintf(detail, sizeof detail, "seq %lld", (long long)seq);
     int rc = held_change(db, seq, &c, &arena, err);
     if (rc == 0)
-        rc = close_and_lay(db, &c, seq, how, "quarantine_drop", detail, err);
+        rc = close_and_lay(db, author, &c, seq, how, "quarantine_drop", detail, err);
     base_arena_release(&arena);
     return rc;
 }

@@ -7,6 +7,7 @@
 #ifndef NODE_STORE_SYNC_H
 #define NODE_STORE_SYNC_H
 
+#include "node/store/rows.h"
 #include "node/store/store.h"
 #include "sync/base/buf.h"
 #include "sync/core/digest.h"
@@ -100,11 +101,18 @@ struct node_quarantined {
     int64_t seq;
     const char *table, *id, *sqlstate, *constraint, *reason, *at, *line;
 };
+enum { NODE_QUARANTINE_RETRY_MAX = 5000 }; /* changes offered again by one call */
 typedef bool (*node_quarantine_cb)(void *user, const struct node_quarantined *q);
 int node_quarantine_each(struct node_db *db, void *user, node_quarantine_cb cb,
                          struct base_err *err);
-/* retry: written again as a new change (new seq) and settled here; drop: the local value goes, the change stays in the log. */
-int node_quarantine_retry(struct node_db *db, int64_t seq, struct base_err *err);
-int node_quarantine_drop(struct node_db *db, int64_t seq, const char *reason, struct base_err *err);
+/*
+ * retry: written again as a new change (new seq) and settled here, and after it, in order, what waits for it: later changes
+ *        of the row, and rows that were refused because they refer to it. seq 0: everything held. *count: how many.
+ * drop:  the local value goes, the change stays in the log.
+ */
+int node_quarantine_retry(struct node_db *db, const struct node_author *author, int64_t seq,
+                          int *count, struct base_err *err);
+int node_quarantine_drop(struct node_db *db, const struct node_author *author, int64_t seq,
+                         const char *reason, struct base_err *err);
 
 #endif

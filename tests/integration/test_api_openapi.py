@@ -170,6 +170,7 @@ class Document(unittest.TestCase):
         self.holds(self.bob.get(f"patients/{PAT}/chart"), "get", "/api/v1/patients/{id}/chart")
         self.holds(self.bob.get("conflicts"), "get", "/api/v1/conflicts")
         self.holds(self.bob.get(f"conflicts/{CONFLICT}"), "get", "/api/v1/conflicts/{id}")
+        self.holds(self.bob.get("quarantine"), "get", "/api/v1/quarantine")
         self.holds(self.bob.get("sync"), "get", "/api/v1/sync")
         self.holds(self.bob.get("session"), "get", "/api/v1/session")
         self.holds(self.bob.post("transaction", {"writes": [{"op": "create", "table": "task", "values": {}}]}), "post", "/api/v1/transaction")

@@ -202,31 +202,46 @@ static void local_edit(void)
 
 static int run_drop(struct node_db *db, void *arg, struct base_err *err)
 {
-    return node_quarantine_drop(db, *(int64_t *)arg, "model", err);
+    return node_quarantine_drop(db, &(struct node_author){.device = "", .request_id = ""},
+                                *(int64_t *)arg, "model", err);
 }
 
 static int run_retry(struct node_db *db, void *arg, struct base_err *err)
 {
-    return node_quarantine_retry(db, *(int64_t *)arg, err);
+    int count = 0;
+    return node_quarantine_retry(db, &(struct node_author){.device = "", .request_id = ""},
+                                 *(int64_t *)arg, &count, err);
 }
 
+static void close_held(struct change *c, bool retry)
+{
+    c->held = false;
+    c->closed = true;
+    if (retry) {
+        m.changes[++m.last] = *c;
+        m.changes[m.last].closed = false;
+        m.changes[m.last].outcome = -1;
+    }
+}
+
+/* A retry takes along what is held behind it on the same row. */
 static void end_quarantine(void)
 {
-    for (int64_t seq = 1; seq <= m.last; seq++) {
-        struct change *c = &m.changes[seq];
-        if (!c->held || below(2) == 0 || m.last == CHANGES_MAX)
-            continue;
-        bool retry = below(2) == 0;
-        assert_int_equal(on_writer(&f, retry ? run_retry : run_drop, &seq), 0);
-        c->held = false;
-        c->closed = true;
-        if (retry) {
-            m.changes[++m.last] = *c;
-            m.changes[m.last].closed = false;
-            m.changes[m.last].outcome = -1;
-        }
+    int64_t seq = 1;
+    int64_t last = m.last;
+    int held = 0;
+    for (int64_t i = 1; i <= last; i++)
+        held += m.changes[i].held;
+    while (seq <= last && (!m.changes[seq].held || below(2) == 0))
+        seq++;
+    if (seq > last || last + held > CHANGES_MAX)
         return;
-    }
+    bool retry = below(2) == 0;
+    assert_int_equal(on_writer(&f, retry ? run_retry : run_drop, &seq), 0);
+    close_held(&m.changes[seq], retry);
+    for (int64_t i = seq + 1; retry && i <= last; i++)
+        if (m.changes[i].held && m.changes[i].id == m.changes[seq].id)
+            close_held(&m.changes[i], true);
 }
 
 /* ---- the centre ---- */

@@ -130,12 +130,15 @@ static void an_insert_becomes_the_centres(void **state)
 
 static int run_drop(struct node_db *db, void *arg, struct base_err *err)
 {
-    return node_quarantine_drop(db, *(int64_t *)arg, "wrong chart", err);
+    return node_quarantine_drop(db, &(struct node_author){.device = "", .request_id = ""},
+                                *(int64_t *)arg, "wrong chart", err);
 }
 
 static int run_retry(struct node_db *db, void *arg, struct base_err *err)
 {
-    return node_quarantine_retry(db, *(int64_t *)arg, err);
+    int count = 0;
+    return node_quarantine_retry(db, &(struct node_author){.device = "", .request_id = ""},
+                                 *(int64_t *)arg, &count, err);
 }
 
 static void a_quarantined_change_keeps_its_value_until_it_is_dropped(void **state)
