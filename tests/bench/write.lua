@@ -1,4 +1,5 @@
 -- One durable write per request: an observation with an idempotency key of its own. wrk -s write.lua URL -- TOKEN PATIENT
+-- PAUSE_MS in the environment: each tablet waits about that long between two writes, as people do; without it, not at all.
 local id, n = 0, 0
 local prefix, headers, patient
 
@@ -19,6 +20,11 @@ function request()
    local body = string.format('{"patient_id":"%s","status":"final","category":"vital-signs","code_system":"http://loinc.org",' ..
       '"code":"8867-4","display":"Heart rate","value_decimal":"%d.50","value_unit":"/min","value_unit_code":"/min"}', patient, 60 + n % 60)
    return wrk.format("POST", "/api/v1/observation", headers, body)
+end
+
+local pause = tonumber(os.getenv("PAUSE_MS") or "0")
+if pause > 0 then
+   function delay() return math.random(pause * 0.5, pause * 1.5) end
 end
 
 local bad = 0
