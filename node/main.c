@@ -35,6 +35,8 @@ static const struct command {
      "Writes all changes the centre has not acknowledged to a file (patient data: signed, not "
      "encrypted).",
      node_cmd_export_outbox},
+    {"audit", "verify|report [patient ID] [actor ID] [action NAME] [break-glass] [before N]",
+     "Checks the audit trail; tells who has seen a chart, newest first.", node_cmd_audit},
     {"config", "check|show [--origin]", "Checks or prints the configuration.", node_cmd_config},
     {"version", "", "Prints the version.", node_cmd_version},
 };

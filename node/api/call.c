@@ -159,6 +159,8 @@ void api_finish(struct api_call *c)
     if (c->problem.status == 0 && base_buf_check(&c->body) != 0)
         api_refuse_rc(c, base_buf_check(&c->body), "the reply is too large");
     if (c->problem.status != 0) {
+        if (c->problem.status == 403 && c->grants != NULL)
+            api_audit_refused(c);
         reply_problem(c);
         api_free(c);
         return;

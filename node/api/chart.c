@@ -439,10 +439,18 @@ static int chart_work(struct api_call *c, struct node_db *db, struct base_err *e
                     h.denied.data != NULL ? h.denied.data : "");
     base_buf_release(&h.denied);
     c->table = "patient";
-    c->audit_action = "chart";
     c->audit_row = c->audit_patient = c->id;
     c->audit_has_row = c->audit_has_patient = true;
     return h.rc;
+}
+
+/* What the audit entry says: a screen that prints or exports tells so. */
+static const char *purpose_of(const struct net_http_exchange *x)
+{
+    const char *why = net_http_query(x, "purpose");
+    if (why != NULL && strcmp(why, "print") == 0)
+        return "print";
+    return why != NULL && strcmp(why, "export") == 0 ? "export" : "chart";
 }
 
 void api_on_chart(struct net_http_exchange *x, void *user)
@@ -450,6 +458,7 @@ void api_on_chart(struct net_http_exchange *x, void *user)
     struct api_call *c = api_begin(x, user);
     if (c == NULL)
         return;
+    c->audit_action = purpose_of(x);
     if (!api_may(c, NODE_MAY_READ, "patient") || api_take_id(c) != 0)
         api_finish(c);
     else

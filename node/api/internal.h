@@ -154,6 +154,7 @@ struct api_call *api_begin(struct net_http_exchange *x, struct node_api *a);
 /* A call of anybody (rate and headers only). NULL: answered. */
 struct api_call *api_begin_open(struct net_http_exchange *x, struct node_api *a);
 void api_run(struct api_call *c, api_work_cb work);       /* as a read job, then the reply */
+void api_audit_refused(struct api_call *c);               /* an entry for a 403; does not wait */
 void api_run_write(struct api_call *c, api_work_cb work); /* as a write job, then the reply */
 void api_finish(struct api_call *c); /* replies with what stands in the call and frees it */
 void api_free(struct api_call *c);

@@ -46,6 +46,47 @@ static void audit_done(struct node_job *job)
     call_end(c);
 }
 
+/* A refusal is no reason to wait, nor to fail: its entry goes its own way. */
+struct refusal {
+    struct node_job job;
+    struct node_author author;
+    const char *code; /* a word of ours */
+    char device[sizeof((struct api_call *)0)->device], request_id[64],
+        table[CORE_NAME_BYTES_MAX + 1];
+};
+
+static int refusal_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    struct refusal *r = (struct refusal *)job;
+    return node_audit_add(db, &r->author, "refused", r->table[0] == '\0' ? NULL : r->table, NULL,
+                          NULL, "refused", r->code, err);
+}
+
+static void refusal_done(struct node_job *job)
+{
+    free(job);
+}
+
+void api_audit_refused(struct api_call *c)
+{
+    struct refusal *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return;
+    api_author(c, &r->author);
+    snprintf(r->device, sizeof r->device, "%s", c->device);
+    snprintf(r->request_id, sizeof r->request_id, "%s", c->request_id);
+    snprintf(r->table, sizeof r->table, "%s",
+             c->table != NULL && core_catalog_table(node_store_catalog(c->api->store), c->table,
+                                                    strlen(c->table)) != NULL
+                 ? c->table
+                 : "");
+    r->author.device = r->device;
+    r->author.request_id = r->request_id;
+    r->code = c->problem.code;
+    r->job = (struct node_job){.run = refusal_run, .done = refusal_done};
+    node_store_write(c->api->store, &r->job);
+}
+
 static void call_done(struct node_job *job)
 {
     struct api_call *c = (struct api_call *)job;

@@ -49,6 +49,7 @@ int node_cmd_link(struct node_cli *cli);
 int node_cmd_quarantine(struct node_cli *cli);
 int node_cmd_conflicts(struct node_cli *cli);
 int node_cmd_export_outbox(struct node_cli *cli);
+int node_cmd_audit(struct node_cli *cli);
 int node_cmd_config(struct node_cli *cli);
 int node_cmd_version(struct node_cli *cli);
 

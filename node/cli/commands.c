@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/cli/cli.h"
+#include "node/cli/call.h"
 #include "node/cli/control.h"
 #include "node/cli/settings.h"
 #include "sync/net/json.h"
 
 /* Sends the request; NULL with *code set if it failed or the daemon answered with an error. */
-static cJSON *call(struct node_cli *cli, const char *request, int *code)
+cJSON *node_cli_call(struct node_cli *cli, const char *request, int *code)
 {
     struct base_buf reply;
     struct base_err err = {0};
@@ -39,7 +39,7 @@ static cJSON *call(struct node_cli *cli, const char *request, int *code)
     return o;
 }
 
-static void print_json(const cJSON *o)
+void node_cli_print_json(const cJSON *o)
 {
     struct base_buf b;
     base_buf_init(&b, NODE_CONTROL_BYTES_MAX);
@@ -48,7 +48,7 @@ static void print_json(const cJSON *o)
     base_buf_release(&b);
 }
 
-static const char *text_of(const cJSON *o, const char *name)
+const char *node_cli_text_of(const cJSON *o, const char *name)
 {
     const cJSON *m = cJSON_GetObjectItemCaseSensitive(o, name);
     if (cJSON_IsNull(m) || m == NULL)
@@ -58,7 +58,7 @@ static const char *text_of(const cJSON *o, const char *name)
     return m->valuestring == NULL ? "-" : m->valuestring;
 }
 
-static int usage(const char *text)
+int node_cli_usage(const char *text)
 {
     (void)fprintf(stderr, "everward: %s; see everward --help\n", text);
     return NODE_EXIT_USAGE;
@@ -89,22 +89,22 @@ static void print_status(const cJSON *o)
                  {"replica equal", "replica_equal"},
                  {"verified", "verified_at"},
                  {"clock offset, ms", "clock_offset_ms"}};
-    (void)printf("%s\n", text_of(o, "state"));
-    if (strcmp(text_of(o, "reason"), "-") != 0)
-        (void)printf("  %s\n", text_of(o, "reason"));
+    (void)printf("%s\n", node_cli_text_of(o, "state"));
+    if (strcmp(node_cli_text_of(o, "reason"), "-") != 0)
+        (void)printf("  %s\n", node_cli_text_of(o, "reason"));
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
-        (void)printf("  %-18s %s\n", lines[i].label, text_of(o, lines[i].name));
+        (void)printf("  %-18s %s\n", lines[i].label, node_cli_text_of(o, lines[i].name));
 }
 
 int node_cmd_status(struct node_cli *cli)
 {
     int code;
-    cJSON *o = call(cli, "{\"command\":\"status\"}", &code);
+    cJSON *o = node_cli_call(cli, "{\"command\":\"status\"}", &code);
     if (o == NULL)
         return code;
-    code = status_exit(text_of(o, "state"));
+    code = status_exit(node_cli_text_of(o, "state"));
     if (cli->json)
-        print_json(o);
+        node_cli_print_json(o);
     else
         print_status(o);
     cJSON_Delete(o);
@@ -114,16 +114,17 @@ int node_cmd_status(struct node_cli *cli)
 int node_cmd_verify(struct node_cli *cli)
 {
     int code;
-    cJSON *o = call(cli, "{\"command\":\"verify\"}", &code);
+    cJSON *o = node_cli_call(cli, "{\"command\":\"verify\"}", &code);
     if (o == NULL)
         return code;
     bool equal = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "equal")) != 0;
     if (cli->json)
-        print_json(o);
+        node_cli_print_json(o);
     else
         (void)printf("%s: %s rows of %s tables compared, %s mended\n",
-                     equal ? "equal to the centre" : "NOT equal to the centre", text_of(o, "rows"),
-                     text_of(o, "tables"), text_of(o, "mended"));
+                     equal ? "equal to the centre" : "NOT equal to the centre",
+                     node_cli_text_of(o, "rows"), node_cli_text_of(o, "tables"),
+                     node_cli_text_of(o, "mended"));
     cJSON_Delete(o);
     return equal ? NODE_EXIT_OK : NODE_EXIT_ATTENTION;
 }
@@ -132,11 +133,11 @@ int node_cmd_verify(struct node_cli *cli)
 static int simple(struct node_cli *cli, const char *request, const char *said)
 {
     int code;
-    cJSON *o = call(cli, request, &code);
+    cJSON *o = node_cli_call(cli, request, &code);
     if (o == NULL)
         return code;
     if (cli->json)
-        print_json(o);
+        node_cli_print_json(o);
     else
         (void)printf("%s\n", said);
     cJSON_Delete(o);
@@ -151,25 +152,25 @@ int node_cmd_link(struct node_cli *cli)
     if (cli->word_count == 1 && strcmp(cli->words[0], "up") == 0)
         return simple(cli, "{\"command\":\"link\",\"open\":true}",
                       "the line to the centre is open");
-    return usage("link takes down or up");
+    return node_cli_usage("link takes down or up");
 }
 
-static int print_list(struct node_cli *cli, const char *request, const char *const columns[],
-                      const char *none)
+int node_cli_print_list(struct node_cli *cli, const char *request, const char *const columns[],
+                        const char *none)
 {
     int code;
-    cJSON *o = call(cli, request, &code);
+    cJSON *o = node_cli_call(cli, request, &code);
     if (o == NULL)
         return code;
     const cJSON *items = cJSON_GetObjectItemCaseSensitive(o, "items");
     const cJSON *item;
     if (cli->json)
-        print_json(items);
+        node_cli_print_json(items);
     else if (cJSON_GetArraySize(items) == 0)
         (void)printf("%s\n", none);
     else
-        cJSON_ArrayForEach(item, items) for (int i = 0; columns[i] != NULL; i++)(void)
-            printf("%s%s", text_of(item, columns[i]), columns[i + 1] == NULL ? "\n" : "  ");
+        cJSON_ArrayForEach(item, items) for (int i = 0; columns[i] != NULL; i++)(void) printf(
+            "%s%s", node_cli_text_of(item, columns[i]), columns[i + 1] == NULL ? "\n" : "  ");
     cJSON_Delete(o);
     return NODE_EXIT_OK;
 }
@@ -182,13 +183,14 @@ int node_cmd_quarantine(struct node_cli *cli)
     char request[96];
     char *end = NULL;
     if (strcmp(word, "list") == 0)
-        return print_list(cli, "{\"command\":\"quarantine\"}", columns, "nothing is quarantined");
+        return node_cli_print_list(cli, "{\"command\":\"quarantine\"}", columns,
+                                   "nothing is quarantined");
     if ((strcmp(word, "retry") != 0 && strcmp(word, "drop") != 0) || cli->word_count != 2)
-        return usage("quarantine takes list, retry SEQ, retry all or drop SEQ");
+        return node_cli_usage("quarantine takes list, retry SEQ, retry all or drop SEQ");
     bool all = strcmp(word, "retry") == 0 && strcmp(cli->words[1], "all") == 0;
     long long seq = all ? 0 : strtoll(cli->words[1], &end, 10);
     if (!all && (*end != '\0' || seq < 1))
-        return usage("SEQ is the number that `everward quarantine list` shows first");
+        return node_cli_usage("SEQ is the number that `everward quarantine list` shows first");
     (void)snprintf(request, sizeof request, "{\"command\":\"quarantine_%s\",\"seq\":%lld}", word,
                    seq);
     return simple(cli, request,
@@ -201,8 +203,8 @@ int node_cmd_conflicts(struct node_cli *cli)
     static const char *const columns[] = {"id",      "table_name",  "row_id",
                                           "columns", "decide_role", NULL};
     if (cli->word_count > 1 || (cli->word_count == 1 && strcmp(cli->words[0], "list") != 0))
-        return usage("conflicts takes list or nothing");
-    return print_list(cli, "{\"command\":\"conflicts\"}", columns, "no open conflict");
+        return node_cli_usage("conflicts takes list or nothing");
+    return node_cli_print_list(cli, "{\"command\":\"conflicts\"}", columns, "no open conflict");
 }
 
 int node_cmd_export_outbox(struct node_cli *cli)
@@ -210,16 +212,16 @@ int node_cmd_export_outbox(struct node_cli *cli)
     int code = NODE_EXIT_TRY_AGAIN;
     struct base_buf b;
     if (cli->word_count != 1 || cli->words[0][0] != '/')
-        return usage("export-outbox takes the full path of a file to write");
+        return node_cli_usage("export-outbox takes the full path of a file to write");
     base_buf_init(&b, 8192);
     base_buf_str(&b, "{\"command\":\"export_outbox\",\"path\":");
     base_buf_json_str(&b, cli->words[0]);
     base_buf_char(&b, '}');
-    cJSON *o = base_buf_check(&b) == 0 ? call(cli, b.data, &code) : NULL;
+    cJSON *o = base_buf_check(&b) == 0 ? node_cli_call(cli, b.data, &code) : NULL;
     base_buf_release(&b);
     if (o == NULL)
         return code;
-    (void)printf("%s changes written to %s\n", text_of(o, "changes"), cli->words[0]);
+    (void)printf("%s changes written to %s\n", node_cli_text_of(o, "changes"), cli->words[0]);
     cJSON_Delete(o);
     return NODE_EXIT_OK;
 }
@@ -232,7 +234,7 @@ int node_cmd_config(struct node_cli *cli)
         return NODE_EXIT_OK;
     }
     if (strcmp(word, "show") != 0)
-        return usage("config takes check or show");
+        return node_cli_usage("config takes check or show");
     for (const struct base_setting *s = node_settings; s->section != NULL; s++)
         (void)printf("%s.%s = %s%s%s\n", s->section, s->key,
                      base_config_text(cli->config, s->section, s->key), cli->origin ? "    # " : "",

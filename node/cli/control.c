@@ -1,4 +1,4 @@
-#include "node/cli/control.h"
+#include "node/cli/control_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,29 +13,6 @@
 #include "node/store/sql.h"
 #include "sync/base/log.h"
 #include "sync/net/json.h"
-
-enum { CONTROL_LINE_BYTES_MAX = 64 * 1024, CONTROL_LIST_MAX = 1000 };
-
-struct client {
-    uv_pipe_t pipe;
-    uv_write_t write;
-    struct node_control *c;
-    struct client *next;
-    struct base_buf in, out;
-    bool gone, working;
-};
-
-struct node_control {
-    uv_loop_t *loop;
-    uv_pipe_t pipe;
-    struct node_store *store;
-    struct node_engine *engine;
-    struct client *clients;
-    int client_count;
-    bool stopping;
-    void (*done)(void *user);
-    void *user;
-};
 
 /* ---- clients ------------------------------------------------------------------------------- */
 
@@ -77,7 +54,7 @@ static void written(uv_write_t *write, int status)
     client_close(write->data);
 }
 
-static void answer(struct client *k)
+void control_answer(struct client *k)
 {
     k->working = false;
     base_buf_char(&k->out, '\n');
@@ -91,34 +68,27 @@ static void answer(struct client *k)
         client_close(k);
 }
 
-static void answer_error(struct client *k, int rc, const char *text)
+void control_answer_error(struct client *k, int rc, const char *text)
 {
     base_buf_clear(&k->out);
     base_buf_printf(&k->out, "{\"code\":%d,\"error\":", rc);
     base_buf_json_str(&k->out, text);
     base_buf_char(&k->out, '}');
-    answer(k);
+    control_answer(k);
 }
 
-static void answer_ok(struct client *k)
+void control_answer_ok(struct client *k)
 {
     base_buf_str(&k->out, "{\"ok\":true}");
-    answer(k);
+    control_answer(k);
 }
 
 /* ---- commands that need the store ---------------------------------------------------------- */
 
-struct work {
-    struct node_job job;
-    struct client *k;
-    int64_t seq;
-    int listed;
-};
-
 /* Who has the machine's root: no member of staff. */
 static const struct node_author operator_here = {.device = "command line", .request_id = ""};
 
-static void add_text(struct base_buf *b, const char *name, const char *value)
+void control_add_text(struct base_buf *b, const char *name, const char *value)
 {
     base_buf_printf(b, ",\"%s\":", name);
     base_buf_json_str(b, value);
@@ -129,12 +99,12 @@ static bool list_quarantined(void *user, const struct node_quarantined *q)
     struct work *w = user;
     struct base_buf *b = &w->k->out;
     base_buf_printf(b, "%s{\"seq\":%lld", w->listed++ == 0 ? "" : ",", (long long)q->seq);
-    add_text(b, "at", q->at);
-    add_text(b, "table", q->table);
-    add_text(b, "id", q->id);
-    add_text(b, "sqlstate", q->sqlstate);
-    add_text(b, "constraint", q->constraint);
-    add_text(b, "reason", q->reason);
+    control_add_text(b, "at", q->at);
+    control_add_text(b, "table", q->table);
+    control_add_text(b, "id", q->id);
+    control_add_text(b, "sqlstate", q->sqlstate);
+    control_add_text(b, "constraint", q->constraint);
+    control_add_text(b, "reason", q->reason);
     base_buf_char(b, '}');
     return w->listed < CONTROL_LIST_MAX;
 }
@@ -184,7 +154,7 @@ static int conflicts_run(struct node_job *job, struct node_db *db, struct base_e
             base_uuid_format(&id, text);
         base_buf_printf(b, "%s{\"id\":\"%s\"", w->listed++ == 0 ? "" : ",", text);
         for (int i = 0; i < 5; i++)
-            add_text(b, names[i], node_sql_col_text(st, i + 1, NULL));
+            control_add_text(b, names[i], node_sql_col_text(st, i + 1, NULL));
         base_buf_char(b, '}');
         rc = 0;
     }
@@ -201,19 +171,19 @@ static void worked(struct node_job *job)
         node_engine_kick(
             w->k->c->engine); /* a retried change goes out now, and the status tells it */
     if (job->rc != 0)
-        answer_error(w->k, job->rc, job->err.text);
+        control_answer_error(w->k, job->rc, job->err.text);
     else
-        answer(w->k);
+        control_answer(w->k);
     free(w);
 }
 
-static void start_work(struct client *k,
-                       int (*run)(struct node_job *, struct node_db *, struct base_err *),
-                       bool write, int64_t seq)
+void control_start_work(struct client *k,
+                        int (*run)(struct node_job *, struct node_db *, struct base_err *),
+                        bool write, int64_t seq)
 {
     struct work *w = calloc(1, sizeof *w);
     if (w == NULL) {
-        answer_error(k, BASE_ENOMEM, "out of memory");
+        control_answer_error(k, BASE_ENOMEM, "out of memory");
         return;
     }
     w->job = (struct node_job){.run = run, .done = worked, .write = write};
@@ -232,37 +202,38 @@ static void do_status(struct client *k, const cJSON *o)
     struct node_engine_status s;
     node_engine_status(k->c->engine, &s);
     node_api_status_write(&k->out, &s, node_store_identity(k->c->store));
-    answer(k);
+    control_answer(k);
 }
 
 static void do_link(struct client *k, const cJSON *o)
 {
     bool open = false;
     if (net_json_bool(o, "open", &open, NULL) != 0) {
-        answer_error(k, BASE_EINVALID, "link: open must be true or false");
+        control_answer_error(k, BASE_EINVALID, "link: open must be true or false");
         return;
     }
     node_engine_link(k->c->engine, open);
-    answer_ok(k);
+    node_engine_audit(k->c->engine, "configuration", "ok", open ? "link up" : "link down");
+    control_answer_ok(k);
 }
 
 static void do_kick(struct client *k, const cJSON *o)
 {
     node_engine_kick(k->c->engine);
-    answer_ok(k);
+    control_answer_ok(k);
 }
 
 static void verified(void *user, int rc, const struct node_verify_report *r, const char *text)
 {
     struct client *k = user;
     if (rc != 0) {
-        answer_error(k, rc, text);
+        control_answer_error(k, rc, text);
         return;
     }
     base_buf_printf(&k->out, "{\"equal\":%s,\"tables\":%lld,\"rows\":%lld,\"mended\":%lld}",
                     r->equal ? "true" : "false", (long long)r->tables, (long long)r->rows,
                     (long long)r->mended);
-    answer(k);
+    control_answer(k);
 }
 
 static void do_verify(struct client *k, const cJSON *o)
@@ -270,12 +241,12 @@ static void do_verify(struct client *k, const cJSON *o)
     struct base_err err = {0};
     int rc = node_engine_verify(k->c->engine, k, verified, &err);
     if (rc != 0)
-        answer_error(k, rc, err.text);
+        control_answer_error(k, rc, err.text);
 }
 
 static void do_quarantine(struct client *k, const cJSON *o)
 {
-    start_work(k, quarantine_run, false, 0);
+    control_start_work(k, quarantine_run, false, 0);
 }
 
 static void on_seq(struct client *k, const cJSON *o,
@@ -284,9 +255,9 @@ static void on_seq(struct client *k, const cJSON *o,
     int64_t seq = 0;
     struct base_err err = {0};
     if (net_json_i64(o, "seq", 0, INT64_MAX, &seq, &err) != 0)
-        answer_error(k, err.code, err.text);
+        control_answer_error(k, err.code, err.text);
     else
-        start_work(k, run, true, seq);
+        control_start_work(k, run, true, seq);
 }
 
 static void do_retry(struct client *k, const cJSON *o)
@@ -301,18 +272,21 @@ static void do_drop(struct client *k, const cJSON *o)
 
 static void do_conflicts(struct client *k, const cJSON *o)
 {
-    start_work(k, conflicts_run, false, 0);
+    control_start_work(k, conflicts_run, false, 0);
 }
 
 static void exported(void *user, int rc, int64_t changes, const char *text)
 {
     struct client *k = user;
     if (rc != 0) {
-        answer_error(k, rc, text);
+        control_answer_error(k, rc, text);
         return;
     }
+    char detail[48];
+    (void)snprintf(detail, sizeof detail, "outbox: %lld changes", (long long)changes);
+    node_engine_audit(k->c->engine, "export", "ok", detail);
     base_buf_printf(&k->out, "{\"changes\":%lld}", (long long)changes);
-    answer(k);
+    control_answer(k);
 }
 
 static void do_export(struct client *k, const cJSON *o)
@@ -323,7 +297,7 @@ static void do_export(struct client *k, const cJSON *o)
     if (rc == 0)
         rc = node_engine_export(k->c->engine, path, k, exported, &err);
     if (rc != 0)
-        answer_error(k, rc, err.text);
+        control_answer_error(k, rc, err.text);
 }
 
 static const struct {
@@ -337,7 +311,9 @@ static const struct {
                 {"quarantine_retry", do_retry},
                 {"quarantine_drop", do_drop},
                 {"conflicts", do_conflicts},
-                {"export_outbox", do_export}};
+                {"export_outbox", do_export},
+                {"audit_verify", control_audit_verify},
+                {"audit_report", control_audit_report}};
 
 static void run_line(struct client *k)
 {
@@ -353,10 +329,11 @@ static void run_line(struct client *k)
            strcmp(commands[i].name, name) != 0)
         i++;
     if (rc != 0)
-        answer_error(k, rc, err.text);
+        control_answer_error(k, rc, err.text);
     else if (i == sizeof commands / sizeof commands[0])
-        answer_error(k, BASE_EUNSUPPORTED,
-                     "this everward does not know that command: is the daemon of another version?");
+        control_answer_error(
+            k, BASE_EUNSUPPORTED,
+            "this everward does not know that command: is the daemon of another version?");
     else
         commands[i].run(k, o);
     cJSON_Delete(o);
@@ -431,6 +408,11 @@ int node_control_start(struct node_control **out, uv_loop_t *loop, const char *s
 static void pipe_closed(uv_handle_t *handle)
 {
     maybe_stopped(handle->data);
+}
+
+void node_control_keys(struct node_control *c, const struct node_keys *keys)
+{
+    c->keys = keys;
 }
 
 void node_control_stop(struct node_control *c, void (*done)(void *user), void *user)

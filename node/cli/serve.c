@@ -208,6 +208,8 @@ static void stop(struct daemon *d)
     d->stopping = true;
     notify("STOPPING=1");
     if (d->engine != NULL)
+        node_engine_audit(d->engine, "stop", "ok", "");
+    if (d->engine != NULL)
         node_engine_verify_cancel(
             d->engine); /* whoever waits for it at the control socket is answered */
     if (d->control != NULL)
@@ -229,6 +231,7 @@ static void on_hangup(uv_signal_t *handle, int number)
     int rc = read_certificates(d, &err);
     if (rc == 0)
         rc = node_api_tls_set(d->api, d->cert, d->key, &err);
+    node_engine_audit(d->engine, "configuration", rc == 0 ? "ok" : "failed", "LAN certificate");
     if (rc == 0)
         base_log(BASE_LOG_INFO, "reloaded", "the LAN certificate");
     else
@@ -245,12 +248,16 @@ static int start_all(struct daemon *d, struct base_err *err)
     int rc = node_store_open(&d->store, &d->loop, d->dir, node_keys_data(d->keys), err);
     if (rc != 0)
         return rc;
+    node_store_audit_key(d->store, node_keys_audit(d->keys));
     node_store_on_failed(d->store, on_store_failed, d);
     rc = start_engine(d, err);
     if (rc == 0)
         rc = start_api(d, err);
-    return rc == 0 ? node_control_start(&d->control, &d->loop, d->dir, d->store, d->engine, err)
-                   : rc;
+    if (rc == 0)
+        rc = node_control_start(&d->control, &d->loop, d->dir, d->store, d->engine, err);
+    if (rc == 0)
+        node_control_keys(d->control, d->keys);
+    return rc;
 }
 
 static void watch_signals(struct daemon *d)
@@ -276,6 +283,7 @@ static void run(struct daemon *d)
     } else {
         base_log(BASE_LOG_INFO, "serving", "node %s on port %u", d->identity.id.node_name,
                  node_api_port(d->api));
+        node_engine_audit(d->engine, "start", "ok", "everward " EW_VERSION);
         notify("READY=1");
     }
     (void)uv_run(&d->loop, UV_RUN_DEFAULT);

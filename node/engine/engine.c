@@ -157,7 +157,7 @@ static int refresh_run(struct node_job *job, struct node_db *db, struct base_err
 static enum node_state state_of(const struct node_engine *e)
 {
     const struct node_sync_state *s = &e->status.sync;
-    if (e->fence[0] != '\0' || s->quarantined > 0)
+    if (e->fence[0] != '\0' || s->quarantined > 0 || e->witness[0] != '\0')
         return NODE_ATTENTION;
     if (!e->session.link_open || !e->session.greeted)
         return NODE_OFFLINE;
@@ -174,6 +174,8 @@ static void write_reason(struct node_engine *e)
     out[0] = '\0';
     if (e->fence[0] != '\0')
         (void)snprintf(out, bytes, "%s", e->fence);
+    else if (e->status.sync.quarantined == 0 && e->witness[0] != '\0')
+        (void)snprintf(out, bytes, "%s", e->witness);
     else if (e->status.state == NODE_ATTENTION)
         (void)snprintf(out, bytes, "%lld changes are quarantined; see `everward quarantine list`",
                        (long long)e->status.sync.quarantined);
@@ -285,6 +287,7 @@ void engine_decide(struct node_engine *e)
     while ((what = core_session_next(&e->session, base_clock_monotonic_ms(), &until)) !=
            CORE_DO_WAIT)
         start(e, what);
+    engine_audit_tick(e);
     if (e->refresh_again)
         engine_refresh(e);
     int64_t now = base_clock_monotonic_ms();
@@ -303,6 +306,7 @@ static void free_when_closed(uv_handle_t *handle)
     struct node_engine *e = handle->data;
     void (*stopped)(void *) = e->stopped;
     void *user = e->stopped_user;
+    engine_audit_close(e);
     seal_wipe(e->ticket, sizeof e->ticket);
     for (int i = 0; i < 2; i++)
         base_buf_release(&e->batch[i].body);
@@ -405,9 +409,12 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
         free(b);
         return base_fail(err, BASE_ENOMEM, "out of memory for the engine");
     }
-    int rc =
-        node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path, err);
+    int rc = engine_audit_open(e, err);
+    if (rc == 0)
+        rc = node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path,
+                                 err);
     if (rc != 0) {
+        engine_audit_close(e);
         free(e);
         free(b);
         return rc;

@@ -37,8 +37,11 @@ struct node_engine_status {
     int64_t head;            /* the centre's, as last heard; -1 unknown */
     int64_t clock_offset_ms; /* centre minus ours */
     bool clock_offset_known;
-    enum core_clock clock;       /* for new changes */
-    char last_contact_at[32];    /* "" never */
+    enum core_clock clock;    /* for new changes */
+    char last_contact_at[32]; /* "" never */
+    char audit_witness[256]; /* why the centre does not believe the audit trail; "" while it does */
+    int64_t audit_sent;      /* entries the centre has taken in this life; -1: none yet */
+    char audit_sent_at[32];
     struct node_sync_state sync; /* as of the last read, at most 1 s old while anything moves */
 };
 
@@ -48,6 +51,9 @@ void node_engine_stop(struct node_engine *e, void (*stopped)(void *user), void *
 void node_engine_status(const struct node_engine *e, struct node_engine_status *out);
 void node_engine_kick(struct node_engine *e); /* sync now; also after every local write */
 void node_engine_link(struct node_engine *e, bool open); /* kept over restarts */
+/* An audit entry of the node itself; kept before the store is closed. detail: ids and words of ours only. */
+void node_engine_audit(struct node_engine *e, const char *action, const char *outcome,
+                       const char *detail);
 /* Compares with the centre and mends what differs. done: rc 0 and equal after it, or why not. One at a time (BASE_EBUSY). */
 struct node_verify_report {
     int64_t tables, rows, mended;

@@ -107,6 +107,7 @@ static void settled(struct node_job *job)
         e->fence[0] = e->trouble[0] = '\0';
         e->status.head = e->hello_head;
         core_session_on_hello(&e->session, e->hello_catalog, e->status.sync.filled);
+        engine_audit_greeted(e);
     }
     engine_refresh(e);
     engine_done(e);

@@ -5,6 +5,7 @@
  *   pull.c     catalog, feed                             push.c    outbox to batches, receipts
  *   fill.c     first fill, page by page, one ahead
  *   verify.c   digests and repair                        export.c  the outbox as a file
+ *   audit.c    the audit trail on its way to its witness
  */
 #ifndef NODE_ENGINE_INTERNAL_H
 #define NODE_ENGINE_INTERNAL_H
@@ -55,6 +56,7 @@ struct engine_range {
 
 struct engine_verify; /* verify.c */
 struct engine_fill;   /* fill.c */
+struct engine_audit;  /* audit.c */
 
 struct node_engine {
     uv_loop_t *loop;
@@ -107,6 +109,9 @@ struct node_engine {
 
     struct engine_verify *verify;
     int64_t verify_at_ms;
+
+    struct engine_audit *audit;
+    char witness[256]; /* why the centre does not believe our audit trail, or "" */
 };
 
 /* engine.c */
@@ -138,6 +143,12 @@ void engine_feed(struct node_engine *e);
 
 /* fill.c */
 void engine_fill(struct node_engine *e);
+
+/* audit.c: beside the lanes; never in their way. */
+int engine_audit_open(struct node_engine *e, struct base_err *err);
+void engine_audit_close(struct node_engine *e); /* when nothing is under way any more */
+void engine_audit_tick(struct node_engine *e);
+void engine_audit_greeted(struct node_engine *e); /* a sync session begins: its head goes out now */
 
 /* push.c */
 void engine_push(struct node_engine *e);

@@ -104,7 +104,8 @@ static int configure(struct node_db *db, bool create, struct base_err *err)
     char sql[256];
     snprintf(sql, sizeof sql,
              "PRAGMA cache_spill=OFF; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; "
-             "PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=OFF; PRAGMA cache_size=-%d;",
+             "PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=OFF; "
+             "PRAGMA recursive_triggers=ON; PRAGMA cache_size=-%d;",
              NODE_STORE_CACHE_KIB);
     if (sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL) != SQLITE_OK ||
         functions_register(db->sql) != SQLITE_OK)

@@ -95,6 +95,7 @@ struct node_db {
     sqlite3 *sql;
     struct node_store *store; /* NULL: a connection of its own (setup, tools) */
     const struct node_identity *identity;
+    const uint8_t *audit_key; /* 32 bytes; NULL: zeros (tools and tests that have no keys) */
     char tenant[BASE_UUID_CHARS + 1];
     bool writer;
     bool doomed;  /* the job at hand must be undone, whatever it says */

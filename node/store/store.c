@@ -360,6 +360,13 @@ int node_store_open(struct node_store **out, struct uv_loop_s *loop, const char 
     return 0;
 }
 
+void node_store_audit_key(struct node_store *s, const uint8_t audit_key[32])
+{
+    s->writer.db.audit_key = s->checkpointer.db.audit_key = audit_key;
+    for (int i = 0; i < NODE_STORE_READERS; i++)
+        s->readers[i].db.audit_key = audit_key;
+}
+
 void node_store_on_moved(struct node_store *s, node_moved_cb cb, void *user)
 {
     BASE_ASSERT(s->listener_count < STORE_LISTENERS_MAX);

@@ -51,6 +51,8 @@ struct node_identity {
 
 int node_store_open(struct node_store **out, struct uv_loop_s *loop, const char *dir,
                     const uint8_t data_key[32], struct base_err *err);
+/* The key the audit trail is chained under; borrowed until the store is closed. Before the first job. */
+void node_store_audit_key(struct node_store *s, const uint8_t audit_key[32]);
 /* For setup and command line: creates the file and its bookkeeping tables (schema/node), no loop needed. */
 int node_store_create(const char *dir, const uint8_t data_key[32], const struct node_identity *id,
                       struct base_err *err);

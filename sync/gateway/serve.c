@@ -259,6 +259,8 @@ static int add_routes(struct gateway *gw, struct base_err *err)
         rc = gw_routes_feed(gw, err);
     if (rc == 0)
         rc = gw_routes_fill(gw, err);
+    if (rc == 0)
+        rc = gw_routes_audit(gw, err);
     return rc;
 }
 

@@ -36,6 +36,17 @@ void seal_chain_step(uint8_t chain[SEAL_HASH_BYTES], const void *line, size_t le
     (void)crypto_generichash_final(&h, chain, SEAL_HASH_BYTES);
 }
 
+void seal_chain_step_keyed(uint8_t chain[SEAL_HASH_BYTES], const uint8_t key[SEAL_KEY_BYTES],
+                           const void *line, size_t len)
+{
+    crypto_generichash_state h;
+    (void)crypto_generichash_init(&h, key, SEAL_KEY_BYTES, SEAL_HASH_BYTES);
+    (void)crypto_generichash_update(&h, chain, SEAL_HASH_BYTES);
+    (void)crypto_generichash_update(&h, line, len);
+    (void)crypto_generichash_final(&h, chain, SEAL_HASH_BYTES);
+    seal_wipe(&h, sizeof h);
+}
+
 void seal_chain_start(uint8_t chain[SEAL_HASH_BYTES], const struct base_uuid *node_id,
                       int64_t incarnation)
 {

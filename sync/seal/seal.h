@@ -17,6 +17,7 @@
 
 enum {
     SEAL_HASH_BYTES = 32, /* BLAKE2b-256 */
+    SEAL_KEY_BYTES = 32,  /* of a keyed BLAKE2b */
     SEAL_PUBLIC_KEY_BYTES = 32,
     SEAL_SECRET_KEY_BYTES = 64,
     SEAL_SIGNATURE_BYTES = 64,
@@ -31,6 +32,9 @@ bool seal_equal(const void *a, const void *b, size_t len); /* constant time */
 /* chain' = BLAKE2b-256(chain ‖ line): one step of a change log (docs/PROTOCOL.md, "Chain"). In
  * place. */
 void seal_chain_step(uint8_t chain[SEAL_HASH_BYTES], const void *line, size_t len);
+/* The same under a key: who lacks it cannot go on with the chain, nor make another. */
+void seal_chain_step_keyed(uint8_t chain[SEAL_HASH_BYTES], const uint8_t key[SEAL_KEY_BYTES],
+                           const void *line, size_t len);
 /* The chain before the first change of an incarnation. */
 void seal_chain_start(uint8_t chain[SEAL_HASH_BYTES], const struct base_uuid *node_id,
                       int64_t incarnation);
