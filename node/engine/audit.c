@@ -66,14 +66,15 @@ static int sign_head(struct engine_audit *a, struct base_err *err)
     return rc == 0 ? 0 : base_fail(err, rc, "the audit trail's head does not fit");
 }
 
-static void write_header(struct base_buf *b, const struct engine_audit *a, int64_t incarnation)
+static void write_header(struct base_buf *b, const struct engine_audit *a)
 {
     char node[BASE_UUID_CHARS + 1];
     base_uuid_format(&a->e->identity.node_id, node);
     base_buf_printf(b,
-                    "{\"format\":\"everward-audit/1\",\"node\":\"%s\",\"inc\":%lld,\"first\":%lld,"
+                    "{\"format\":\"everward-audit/1\",\"node\":\"%s\",\"life\":%lld,\"first\":%lld,"
                     "\"last\":%lld,\"before\":\"",
-                    node, (long long)incarnation, (long long)a->before.n + 1, (long long)a->last.n);
+                    node, (long long)a->state.life, (long long)a->before.n + 1,
+                    (long long)a->last.n);
     base_buf_hex(b, a->before.chain, sizeof a->before.chain);
     base_buf_str(b, "\",\"chain\":\"");
     base_buf_hex(b, a->last.chain, sizeof a->last.chain);
@@ -83,15 +84,14 @@ static void write_header(struct base_buf *b, const struct engine_audit *a, int64
 }
 
 /* Header line, signature line, entries. Signed: "everward audit 1\n" ‖ header line ‖ BLAKE2b-256(entries) in hex. */
-static int write_body(struct engine_audit *a, const struct base_buf *entries, int64_t incarnation,
-                      struct base_err *err)
+static int write_body(struct engine_audit *a, const struct base_buf *entries, struct base_err *err)
 {
     struct base_buf plain, text;
     uint8_t hash[SEAL_HASH_BYTES];
     uint8_t sig[SEAL_SIGNATURE_BYTES];
     base_buf_init(&plain, AUDIT_PLAIN_BYTES_MAX);
     base_buf_init(&text, AUDIT_HEADER_BYTES_MAX * 2);
-    write_header(&plain, a, incarnation);
+    write_header(&plain, a);
     seal_hash(hash, entries->data == NULL ? "" : entries->data, entries->len);
     base_buf_str(&text, "everward audit 1\n");
     base_buf_add(&text, plain.data, plain.len);
@@ -116,7 +116,6 @@ static int write_body(struct engine_audit *a, const struct base_buf *entries, in
 static int prepare_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     struct engine_audit *a = (struct engine_audit *)job;
-    struct node_sync_state s;
     struct base_buf entries;
     int rc = node_audit_state_get(db, &a->state, err);
     if (rc == 0 && a->online && !a->greeting && a->state.sent == a->state.head.n)
@@ -126,11 +125,9 @@ static int prepare_run(struct node_job *job, struct node_db *db, struct base_err
     if (rc != 0 || !a->online)
         return rc;
     base_buf_init(&entries, AUDIT_PLAIN_BYTES_MAX);
-    rc = node_sync_state_get(db, &s, err);
+    rc = node_audit_batch(db, a->state.sent, &entries, &a->before, &a->last, err);
     if (rc == 0)
-        rc = node_audit_batch(db, a->state.sent, &entries, &a->before, &a->last, err);
-    if (rc == 0)
-        rc = write_body(a, &entries, s.incarnation, err);
+        rc = write_body(a, &entries, err);
     base_buf_release(&entries);
     return rc;
 }

@@ -129,6 +129,8 @@ int node_audit_state_get(struct node_db *db, struct node_audit_state *out, struc
     if (rc == 0)
         rc = meta_i64(db, "_audit_sent", 0, &s.sent, err);
     if (rc == 0)
+        rc = meta_i64(db, "_audit_life", 1, &s.life, err);
+    if (rc == 0)
         *out = s;
     return rc;
 }
@@ -154,6 +156,13 @@ int node_audit_mark_add(struct node_db *db, const struct node_audit_mark *mark,
 int node_audit_sent(struct node_db *db, int64_t n, struct base_err *err)
 {
     return meta_set_i64(db, "_audit_sent", n, err);
+}
+
+int node_audit_restored(struct node_db *db, struct base_err *err)
+{
+    int64_t life = 1;
+    int rc = meta_i64(db, "_audit_life", 1, &life, err);
+    return rc == 0 ? meta_set_i64(db, "_audit_life", life + 1, err) : rc;
 }
 
 /* ---- the check ----------------------------------------------------------------------------- */

@@ -10,7 +10,7 @@ SET LOCAL ROLE everward_owner;
 CREATE TABLE everward.audit_trail (
     tenant_id   uuid NOT NULL,
     node_id     uuid NOT NULL,
-    incarnation bigint NOT NULL,
+    life        bigint NOT NULL,
     n           bigint NOT NULL,
     at          everward.moment NOT NULL,
     actor       uuid,
@@ -24,21 +24,21 @@ CREATE TABLE everward.audit_trail (
     detail      text NOT NULL,
     chain       bytea NOT NULL CHECK (length(chain) = 32),
     received_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, node_id, incarnation, n)
+    PRIMARY KEY (tenant_id, node_id, life, n)
 );
 CREATE INDEX ON everward.audit_trail (tenant_id, patient_id, at) WHERE patient_id IS NOT NULL;
 
--- The newest head of each life of a node, with what it signed.
+-- The newest head of each life of a node (a restore from a backup begins the next one), with what it signed.
 CREATE TABLE everward.audit_witness (
     tenant_id   uuid NOT NULL,
     node_id     uuid NOT NULL,
-    incarnation bigint NOT NULL,
+    life        bigint NOT NULL,
     n           bigint NOT NULL,
     chain       bytea NOT NULL CHECK (length(chain) = 32),
     statement   text NOT NULL,
     sig         bytea NOT NULL CHECK (length(sig) = 64),
     at          timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, node_id, incarnation)
+    PRIMARY KEY (tenant_id, node_id, life)
 );
 
 -- behind: the node's trail ends before what it has said; forked: it is another trail; gap: entries
@@ -47,13 +47,13 @@ CREATE TABLE everward.audit_witness (
 CREATE TABLE everward.audit_alarm (
     tenant_id   uuid NOT NULL,
     node_id     uuid NOT NULL,
-    incarnation bigint NOT NULL,
+    life        bigint NOT NULL,
     kind        text NOT NULL CHECK (kind IN ('behind', 'forked', 'gap', 'restored')),
     held_n      bigint NOT NULL,
     said_n      bigint NOT NULL,
     said_chain  bytea NOT NULL,
     at          timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, node_id, incarnation, kind, held_n, said_n, said_chain)
+    PRIMARY KEY (tenant_id, node_id, life, kind, held_n, said_n, said_chain)
 );
 
 SELECT everward.isolate(r) FROM unnest(ARRAY['everward.audit_trail', 'everward.audit_witness',
@@ -99,7 +99,7 @@ $$;
 
 -- entries: lines "<chain in hex> <JSON array>", numbered first, first + 1, …, last. The gateway has
 -- checked the signature. The verdict is told, not raised, so that the alarm stays.
-CREATE FUNCTION everward.take_audit(inc bigint, first bigint, last bigint, before bytea, chain bytea,
+CREATE FUNCTION everward.take_audit(in_life bigint, first bigint, last bigint, before bytea, chain bytea,
     head bigint, head_chain bytea, statement text, sig bytea, entries text,
     OUT verdict text, OUT held bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -108,29 +108,25 @@ DECLARE
     t uuid := everward.tenant();
     nd uuid := everward.context_node();
     w everward.audit_witness%ROWTYPE;
-    present bigint;
     at_held bytea;
     told bigint;
 BEGIN
-    SELECT x.incarnation INTO present FROM everward.node x
-        WHERE x.tenant_id = t AND x.node_id = nd FOR NO KEY UPDATE;
+    PERFORM FROM everward.node x WHERE x.tenant_id = t AND x.node_id = nd FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no node has entered this transaction' USING ERRCODE = 'EW401';
     END IF;
     held := 0;
-    IF inc IS DISTINCT FROM present THEN
-        verdict := 'incarnation';
-        RETURN;
-    END IF;
-    IF NOT (first >= 1 AND last >= first - 1 AND head >= last) THEN
+    IF NOT (in_life >= 1 AND first >= 1 AND last >= first - 1 AND head >= last) THEN
         RAISE EXCEPTION 'numbers that do not fit' USING ERRCODE = 'EW409';
     END IF;
     SELECT * INTO w FROM everward.audit_witness x
-        WHERE x.tenant_id = t AND x.node_id = nd AND x.incarnation <= inc
-        ORDER BY x.incarnation DESC LIMIT 1;
-    IF FOUND AND w.incarnation < inc AND first - 1 < w.n AND (first = 1 OR EXISTS (
+        WHERE x.tenant_id = t AND x.node_id = nd ORDER BY x.life DESC LIMIT 1;
+    IF FOUND AND w.life > in_life THEN
+        verdict := 'forked'; -- the former life goes on beside its successor
+        held := w.n;
+    ELSIF FOUND AND w.life < in_life AND first - 1 < w.n AND (first = 1 OR EXISTS (
             SELECT FROM everward.audit_trail a WHERE a.tenant_id = t AND a.node_id = nd
-            AND a.incarnation <= inc AND a.n = first - 1 AND a.chain = before)) THEN
+            AND a.n = first - 1 AND a.chain = before)) THEN
         -- a new life that goes on from before the end of the last one
         verdict := 'restored';
     ELSIF FOUND THEN
@@ -145,9 +141,9 @@ BEGIN
         verdict := 'gap';
     END IF;
     IF verdict IS NOT NULL THEN
-        INSERT INTO everward.audit_alarm (tenant_id, node_id, incarnation, kind, held_n, said_n,
+        INSERT INTO everward.audit_alarm (tenant_id, node_id, life, kind, held_n, said_n,
             said_chain)
-        VALUES (t, nd, inc, verdict, coalesce(w.n, 0), CASE WHEN verdict = 'restored'
+        VALUES (t, nd, in_life, verdict, coalesce(w.n, 0), CASE WHEN verdict = 'restored'
             THEN first - 1 ELSE head END, CASE WHEN verdict = 'restored' THEN before
             ELSE head_chain END) ON CONFLICT DO NOTHING;
         IF verdict <> 'restored' THEN
@@ -155,9 +151,9 @@ BEGIN
         END IF;
         held := first - 1;
     END IF;
-    INSERT INTO everward.audit_trail (tenant_id, node_id, incarnation, n, at, actor, device,
+    INSERT INTO everward.audit_trail (tenant_id, node_id, life, n, at, actor, device,
         request_id, action, table_name, row_id, patient_id, outcome, detail, chain)
-    SELECT t, nd, inc, (j->>0)::bigint, j->>1, nullif(j->>2,
+    SELECT t, nd, in_life, (j->>0)::bigint, j->>1, nullif(j->>2,
         '00000000-0000-0000-0000-000000000000')::uuid, j->>3, j->>4, j->>5, j->>6, (j->>7)::uuid,
         (j->>8)::uuid, j->>9, j->>10, decode(left(l.line, 64), 'hex')
     FROM regexp_split_to_table(rtrim(entries, E'\n'), E'\n') WITH ORDINALITY AS l (line, i),
@@ -167,9 +163,9 @@ BEGIN
     IF told <> greatest(last - greatest(held, first - 1), 0) THEN
         RAISE EXCEPTION 'entries are missing or not in order' USING ERRCODE = 'EW409';
     END IF;
-    INSERT INTO everward.audit_witness AS x (tenant_id, node_id, incarnation, n, chain, statement,
-        sig) VALUES (t, nd, inc, last, take_audit.chain, take_audit.statement, take_audit.sig)
-    ON CONFLICT (tenant_id, node_id, incarnation) DO UPDATE
+    INSERT INTO everward.audit_witness AS x (tenant_id, node_id, life, n, chain, statement,
+        sig) VALUES (t, nd, in_life, last, take_audit.chain, take_audit.statement, take_audit.sig)
+    ON CONFLICT (tenant_id, node_id, life) DO UPDATE
         SET n = excluded.n, chain = excluded.chain, statement = excluded.statement,
             sig = excluded.sig, at = now()
         WHERE excluded.n >= x.n;

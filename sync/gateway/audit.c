@@ -32,7 +32,7 @@ struct audit {
     struct base_buf plain;
     struct base_err err;
     int rc;
-    int64_t inc, first, last, head;
+    int64_t life, first, last, head;
     char numbers[4][NUMBER_CHARS];
     char before[BYTEA_CHARS], chain[BYTEA_CHARS], head_chain[BYTEA_CHARS], sig[BYTEA_CHARS];
     char statement[HEADER_BYTES_MAX + 1];
@@ -79,8 +79,10 @@ static int read_numbers(struct audit *a, const cJSON *h, struct base_err *err)
     struct {
         const char *name;
         int64_t least, *to;
-    } numbers[] = {
-        {"inc", 1, &a->inc}, {"first", 1, &a->first}, {"last", 0, &a->last}, {"head", 0, &a->head}};
+    } numbers[] = {{"life", 1, &a->life},
+                   {"first", 1, &a->first},
+                   {"last", 0, &a->last},
+                   {"head", 0, &a->head}};
     int rc = 0;
     for (size_t i = 0; i < 4 && rc == 0; i++) {
         rc = net_json_i64(h, numbers[i].name, numbers[i].least, INT64_MAX, numbers[i].to, err);
@@ -185,9 +187,7 @@ static void reply_verdict(struct audit *a, const char *verdict, const char *held
     } refusals[] = {
         {"behind", "audit_behind", "The trail ends before entries the centre has witnessed."},
         {"forked", "audit_forked", "The trail holds other entries than the centre has witnessed."},
-        {"gap", "audit_gap", "Entries are missing between what the centre has and this batch."},
-        {"incarnation", "wrong_incarnation",
-         "The node's present incarnation at the centre is another one."}};
+        {"gap", "audit_gap", "Entries are missing between what the centre has and this batch."}};
     char text[128];
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++)
         if (strcmp(verdict, refusals[i].verdict) == 0) {

@@ -31,7 +31,7 @@ int gw_cmd_audit_report(struct gw_cli *cli)
                 " LEFT JOIN ward.staff s ON s.tenant_id = a.tenant_id AND s.id = a.actor"
                 " WHERE a.tenant_id = $1::uuid AND ($2::uuid IS NULL OR a.patient_id = $2::uuid)"
                 " AND ($3::text IS NULL OR a.action = $3)"
-                " ORDER BY a.received_at DESC, a.node_id, a.incarnation DESC, a.n DESC LIMIT 10000",
+                " ORDER BY a.received_at DESC, a.node_id, a.life DESC, a.n DESC LIMIT 10000",
                 3, values);
 }
 
@@ -43,7 +43,7 @@ int gw_cmd_audit_alarms(struct gw_cli *cli)
     if (code != 0)
         return code;
     return list(cli,
-                "SELECT a.at, n.name AS node, a.incarnation, a.kind, a.held_n, a.said_n"
+                "SELECT a.at, n.name AS node, a.life, a.kind, a.held_n, a.said_n"
                 " FROM everward.audit_alarm a"
                 " JOIN everward.node n ON n.tenant_id = a.tenant_id AND n.node_id = a.node_id"
                 " WHERE a.tenant_id = $1::uuid ORDER BY a.at DESC",

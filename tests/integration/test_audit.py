@@ -106,7 +106,7 @@ class Trail(unittest.TestCase):
         self.assertGreaterEqual(said["signed_heads"], 1)
         self.assertEqual(s.db.sql("postgres", "SELECT kind FROM everward.audit_alarm JOIN everward.node USING (tenant_id, node_id) "
                                   "WHERE name = 'Alder'"), [])
-        gaps = s.db.one("postgres", "SELECT count(*) FROM (SELECT n - lag(n, 1, 0::bigint) OVER (PARTITION BY node_id, incarnation "
+        gaps = s.db.one("postgres", "SELECT count(*) FROM (SELECT n - lag(n, 1, 0::bigint) OVER (PARTITION BY node_id, life "
                         "ORDER BY n) AS d FROM everward.audit_trail) x WHERE d <> 1")
         self.assertEqual(gaps, "0")
         listed = s.gateway.cli("audit", "report", "--tenant", LAKESIDE, "--action", "login")
