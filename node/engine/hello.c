@@ -150,7 +150,9 @@ static int settle_run(struct node_job *job, struct node_db *db, struct base_err 
         rc = node_outbox_position(db, receipt->seq, &ours, err);
     if (rc != 0)
         return rc;
-    enum core_receipt_verdict v = core_receipt_check(receipt, s.last_seq, s.acked_seq, ours.chain);
+    /* Against what was acknowledged when we asked: a receipt of the push lane may have come since. */
+    enum core_receipt_verdict v =
+        core_receipt_check(receipt, s.last_seq, e->hello_acked, ours.chain);
     if (v != CORE_RECEIPT_SETTLES)
         return base_fail(err, BASE_EFENCED, "%s", fence_text(v));
     if (s.filled && !base_uuid_is_zero(&s.timeline) &&
@@ -219,6 +221,7 @@ static int position_run(struct node_job *job, struct node_db *db, struct base_er
         rc = node_outbox_position(db, s.acked_seq, &p, err);
     if (rc != 0)
         return rc;
+    e->hello_acked = s.acked_seq;
     base_uuid_format(&s.timeline, timeline);
     struct base_buf *b = &e->pull_body;
     base_buf_clear(b);

@@ -96,7 +96,7 @@ struct node_engine {
     struct engine_fill *fill;      /* fill.c; NULL while no table is being filled */
     struct engine_receipt receipt; /* of the hello under work */
     void *receipt_root;
-    int64_t hello_catalog, hello_head;
+    int64_t hello_catalog, hello_head, hello_acked;
     struct base_uuid hello_timeline;
 
     /* push lane */

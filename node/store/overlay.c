@@ -110,8 +110,15 @@ int base_any(struct node_db *db, bool *any, struct base_err *err)
 
 struct laying {
     struct core_laying row;
+    const struct core_image *central;
     int64_t newest; /* seq of the newest change laid over; 0: none */
 };
+
+/* From the oldest that lies over the row on: behind one that is held there may be settled ones. */
+static const char lay_sql[] =
+    "SELECT seq, line, seq > ?3 OR held = 1 FROM _change WHERE row_id = ?1 AND tbl = ?2 AND closed "
+    "IS NULL AND seq >= (SELECT min(seq) FROM _change WHERE row_id = ?1 AND tbl = ?2 AND "
+    "(seq > ?3 OR held = 1) AND closed IS NULL) ORDER BY seq";
 
 static int lay_changes(struct node_db *db, struct node_table *t, const struct base_uuid *id,
                        struct base_arena *arena, struct laying *to, struct base_err *err)
@@ -120,10 +127,7 @@ static int lay_changes(struct node_db *db, struct node_table *t, const struct ba
     int64_t settled = 0;
     int rc = meta_i64(db, "_done", 0, &settled, err);
     if (rc == 0)
-        rc = stmt_get(db, &st,
-                      "SELECT seq, line FROM _change WHERE row_id = ? AND tbl = ? "
-                      "AND (seq > ? OR held = 1) AND closed IS NULL ORDER BY seq",
-                      err);
+        rc = stmt_get(db, &st, lay_sql, err);
     if (rc != 0)
         return rc;
     node_sql_uuid(st, 1, id);
@@ -139,6 +143,10 @@ static int lay_changes(struct node_db *db, struct node_table *t, const struct ba
             rc = core_change_read(&c, line, len, arena, err);
         if (rc != 0)
             break;
+        if (node_sql_col_i64(st, 2) == 0) {
+            core_lay_settled(&to->row, t->core, &c, to->central);
+            continue;
+        }
         core_lay_change(&to->row, t->core, &c);
         to->newest = node_sql_col_i64(st, 0);
     }
@@ -160,7 +168,8 @@ static int keep_ours(struct node_db *db, struct node_table *t, const struct base
 static int overlay_lay(struct node_db *db, struct node_table *t, const struct base_uuid *id,
                        struct base_arena *arena, struct row_base *base, struct base_err *err)
 {
-    struct laying l = {.row = {.image = base->image, .exists = base->has_image}};
+    struct laying l = {.row = {.image = base->image, .exists = base->has_image},
+                       .central = &base->image};
     bool changed = false;
     int rc = lay_changes(db, t, id, arena, &l, err);
     if (rc != 0)

@@ -182,16 +182,58 @@ static int check_row(const struct node_edit *e, const struct node_table *t,
     return 0;
 }
 
+/* What the author leaves as it stands on the screen is no change. In the log it would claim to be
+ * one, and hide from the next author what the centre has there by now. */
+static void drop_unchanged(struct edit_values *v, const struct core_image *shown)
+{
+    int kept = 0;
+    for (int i = 0; i < v->count; i++) {
+        if (core_text_equal(v->values[i], core_image_field(shown, v->columns[i]->ord)))
+            continue;
+        v->columns[kept] = v->columns[i];
+        v->values[kept++] = v->values[i];
+    }
+    v->count = kept;
+}
+
+static int edit_base(struct writing *w, const struct row_now *now, int64_t *base,
+                     struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    *base = now->rev;
+    if (now->pending == 0)
+        return 0;
+    int rc = stmt_get(w->db, &st, "SELECT base FROM _change WHERE seq = ?", err);
+    if (rc != 0)
+        return rc;
+    node_sql_i64(st, 1, now->pending);
+    rc = node_sql_step(st, err);
+    if (rc == 1)
+        *base = core_edit_base(now->rev, true, node_sql_col_i64(st, 0));
+    node_sql_done(st);
+    return rc < 0 ? rc : 0;
+}
+
+/* An update that changes nothing leaves seq and the log alone. */
 static int edit_existing(struct writing *w, const struct node_edit *e, struct node_table *t,
-                         const struct edit_values *v, struct row_now *now, struct node_version *out,
+                         struct edit_values *v, struct row_now *now, struct node_version *out,
                          struct base_err *err)
 {
     int64_t seq = 0;
+    int64_t base = 0;
     int rc = row_get(w->db, t, &e->id, &w->arena, now, err);
     if (rc == 0)
         rc = check_row(e, t, now, err);
     if (rc == 0)
-        rc = log_change(w, e, t, v, now->rev, &seq, err);
+        rc = edit_base(w, now, &base, err);
+    if (rc == 0 && e->op == CORE_OP_UPDATE) {
+        drop_unchanged(v, &now->image);
+        *out = (struct node_version){now->rev, now->pending};
+        if (v->count == 0)
+            return 0;
+    }
+    if (rc == 0)
+        rc = log_change(w, e, t, v, base, &seq, err);
     if (rc == 0 && now->pending == 0)
         rc = base_insert(w->db, t, &e->id, now->rev > 0 ? &now->image : NULL, now->rev, err);
     if (rc != 0)
@@ -254,7 +296,7 @@ static int edit_one(struct writing *w, const struct node_edit *e, struct node_ve
         rc = edit_insert(w, e, t, &v, &now.image, version, err);
     else
         rc = edit_existing(w, e, t, &v, &now, version, err);
-    if (rc != 0)
+    if (rc != 0 || (e->op == CORE_OP_UPDATE && v.count == 0))
         return rc;
     row_moved(w->db, t, &e->id, (char)e->op, true, &now.image);
     if (t->patient_ord == CORE_ORD_ID) {

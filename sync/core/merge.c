@@ -69,8 +69,6 @@ struct core_decision core_merge_decide(enum core_class class, int n, const struc
         return (struct core_decision){true, CORE_APPLIED, CORE_RULE_FAST_FORWARD, false};
     if (all_equal(n, live, incoming))
         return (struct core_decision){false, CORE_MERGED, CORE_RULE_AGREEMENT, false};
-    if (base != NULL && all_equal(n, base, incoming)) /* the writer did not really change it */
-        return (struct core_decision){false, CORE_MERGED, CORE_RULE_OTHER_COLUMNS, false};
     switch (class) {
     case CORE_FIELD:
         return (struct core_decision){false, CORE_CONTESTED, CORE_RULE_FIELD_LIVE_STAYS, true};

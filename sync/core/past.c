@@ -1,22 +1,17 @@
 #include "sync/core/past.h"
 
-#include <stdlib.h>
-
 /* Calls per ordinal in "{4,7}". */
 static void each_col(struct core_text cols, void (*each)(void *user, int ord), void *user)
 {
-    const char *s = cols.s;
-    const char *end = cols.s == NULL ? NULL : cols.s + cols.len;
-    while (s != NULL && s < end) {
-        char *after = NULL;
-        if (*s < '0' || *s > '9') {
-            s++;
-            continue;
-        }
-        long ord = strtol(s, &after, 10);
-        if (ord >= 1 && ord <= CORE_FIELDS_MAX)
-            each(user, (int)ord);
-        s = after;
+    int ord = 0;
+    for (size_t i = 0; cols.s != NULL && i < cols.len; i++) {
+        bool digit = cols.s[i] >= '0' && cols.s[i] <= '9';
+        if (digit && ord <= CORE_FIELDS_MAX)
+            ord = ord * 10 + (cols.s[i] - '0');
+        if (!digit && ord >= 1 && ord <= CORE_FIELDS_MAX)
+            each(user, ord);
+        if (!digit)
+            ord = 0;
     }
 }
 

@@ -21,6 +21,14 @@ static inline int64_t core_settled_upto(int64_t acked, int64_t outcome_came)
     return acked < outcome_came ? acked : outcome_came;
 }
 
+/* What a new change names as seen: the row's central revision, unless changes of ours lie over it.
+ * Their columns hide what the centre has there by now, so nothing newer than what the newest of them
+ * (pending_base) had seen counts as seen. */
+static inline int64_t core_edit_base(int64_t rev, bool pending, int64_t pending_base)
+{
+    return pending && pending_base < rev ? pending_base : rev;
+}
+
 /* The centre's image with our pending changes laid over it, one after the other. */
 struct core_laying {
     struct core_image image;
@@ -28,5 +36,9 @@ struct core_laying {
 };
 void core_lay_change(struct core_laying *to, const struct core_table *t,
                      const struct core_change *c);
+/* A change of ours that is settled, behind one that is held (quarantined): what the centre made of
+ * it shows, not the older value that was refused. */
+void core_lay_settled(struct core_laying *to, const struct core_table *t,
+                      const struct core_change *c, const struct core_image *central);
 
 #endif

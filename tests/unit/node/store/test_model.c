@@ -68,8 +68,14 @@ static int64_t expect(int id, struct image *out)
     *out = m.base[id];
     for (int64_t seq = 1; seq <= m.last; seq++) {
         const struct change *c = &m.changes[seq];
-        if (c->id != id || !lies_over(seq))
+        if (c->id != id || c->closed || (newest == 0 && !lies_over(seq)))
             continue;
+        if (!lies_over(seq)) { /* settled behind one that is held: what the centre made of it */
+            for (int k = 0; k < COLUMNS; k++)
+                if (c->set[k])
+                    memcpy(out->text[k], m.base[id].text[k], sizeof out->text[k]);
+            continue;
+        }
         newest = seq;
         if (c->op == 'd') {
             out->there = false;
@@ -197,7 +203,11 @@ static void local_edit(void)
         return;
     }
     assert_int_equal(rc, 0);
-    m.changes[++m.last] = c;
+    bool any = c.op != 'u';
+    for (int k = 0; k < COLUMNS && c.op == 'u'; k++) /* what stands there already is no change */
+        any |= c.set[k] = c.set[k] && strcmp(c.text[k], now.text[k]) != 0;
+    if (any)
+        m.changes[++m.last] = c;
 }
 
 static int run_drop(struct node_db *db, void *arg, struct base_err *err)

@@ -371,6 +371,45 @@ static void the_state_tells_what_waits(void **state)
     assert_int_equal(s.replica_equal, -1);
 }
 
+static void what_stands_there_already_is_no_change(void **state)
+{
+    struct node_version v;
+    central_patient(1, 1, "Berg", "Ada");
+    assert_int_equal(
+        edit(&f, CORE_OP_UPDATE, "patient", a, P("family_name", "Berg", "given_names", "Ada"), &v),
+        0);
+    assert_int_equal(v.rev, 1);
+    assert_int_equal(state_of(&f).last_seq, 0);
+    assert_int_equal(
+        edit(&f, CORE_OP_UPDATE, "patient", a, P("family_name", "Berg", "given_names", "Ida"), &v),
+        0);
+    assert_int_equal(
+        sql_i64(&f, "SELECT line LIKE '%\"c\":{\"given_names\":\"Ida\"}%' FROM _change"), 1);
+}
+
+/* The ward reads "Ida" where the centre has "Eva" by now: nobody here has seen "Eva". */
+static void an_edit_over_a_pending_one_has_seen_no_more_than_that(void **state)
+{
+    central_patient(1, 1, "Berg", "Ada");
+    assert_int_equal(edit(&f, CORE_OP_UPDATE, "patient", a, P("given_names", "Ida"), NULL), 0);
+    assert_int_equal(feed_cut(&f, 2, 0, feed_row("patient", 'u', a, 2, "\"Berg\",\"Eva\"")), 0);
+    SHOWN("patient", a, "given_names", "Ida");
+    assert_int_equal(edit(&f, CORE_OP_UPDATE, "patient", a, P("given_names", "Ina"), NULL), 0);
+    assert_int_equal(sql_i64(&f, "SELECT base FROM _change WHERE seq = 2"), 1);
+}
+
+/* A refused value does not come back over what was entered after it and taken. */
+static void a_held_change_does_not_hide_a_later_one_that_was_taken(void **state)
+{
+    central_patient(1, 1, "Berg", "Ada");
+    assert_int_equal(edit(&f, CORE_OP_UPDATE, "patient", a, P("given_names", "Bad"), NULL), 0);
+    assert_int_equal(receipt(&f, 1, 1, CORE_QUARANTINED), 0);
+    assert_int_equal(edit(&f, CORE_OP_UPDATE, "patient", a, P("given_names", "Ida"), NULL), 0);
+    assert_int_equal(receipt(&f, 2, 0, -1), 0);
+    assert_int_equal(feed_cut(&f, 2, 2, feed_row("patient", 'u', a, 2, "\"Berg\",\"Ida\"")), 0);
+    SHOWN("patient", a, "given_names", "Ida");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -398,6 +437,9 @@ int main(void)
         T(several_cuts_come_in_one_body),
         T(a_receipt_beyond_our_log_is_a_fence),
         T(the_state_tells_what_waits),
+        T(what_stands_there_already_is_no_change),
+        T(an_edit_over_a_pending_one_has_seen_no_more_than_that),
+        T(a_held_change_does_not_hide_a_later_one_that_was_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,6 +142,18 @@ static void a_field_cleared_here_and_changed_there_is_contested(void **state)
     assert_int_equal(m.outcome, CORE_CONTESTED);
 }
 
+/* It is in the change, so its author has entered it: over another value of the same author, say. */
+static void a_value_taken_back_to_what_it_was_is_contested_too(void **state)
+{
+    struct core_image base = image("1", "Ulm", "Ada", "1970");
+    struct core_image live = image("2", "Ulm", "Ada", "1970");
+    struct core_resolved in = sets(PHONE, "1");
+    struct core_unseen unseen = others_changed(PHONE);
+    run(CORE_OP_UPDATE, &in, &live, &base, &unseen);
+    assert_int_equal(m.outcome, CORE_CONTESTED);
+    assert_int_equal(m.contest_count, 1);
+}
+
 static void a_compacted_history_makes_every_field_count_as_changed(void **state)
 {
     struct core_image live = image("1", "Ulm", "Ada", "1970");
@@ -280,6 +292,7 @@ int main(void)
         cmocka_unit_test(a_contested_field_does_not_hold_back_its_neighbour),
         cmocka_unit_test(name_from_one_and_birth_date_from_the_other_never_make_a_third_person),
         cmocka_unit_test(a_field_cleared_here_and_changed_there_is_contested),
+        cmocka_unit_test(a_value_taken_back_to_what_it_was_is_contested_too),
         cmocka_unit_test(a_compacted_history_makes_every_field_count_as_changed),
         cmocka_unit_test(what_only_the_centre_writes_is_quarantined),
         cmocka_unit_test(a_fact_is_inserted_once_and_never_changed),
