@@ -1,0 +1,365 @@
+/*
+ * The promises, checked against what the harness itself recorded: what each author had on the screen,
+ * what each tablet was told.
+ */
+#include "tests/sim/sim.h"
+
+/* ---- at the centre, with every change decided ---------------------------------------------------- */
+
+static const struct sim_contest *contested(const struct sim_contest *list, int count, int column)
+{
+    for (int i = 0; i < count; i++)
+        if (list[i].is_delete || list[i].columns >> column & 1)
+            return &list[i];
+    return NULL;
+}
+
+static uint16_t seen_at(const struct sim_write *x, int column)
+{
+    return x->seen_exists ? x->seen.v[column] : 0;
+}
+
+/* Was this value on the author's screen, or on that of the colleague at the same node whose own, not
+ * yet settled, value was? */
+static bool had_seen(const struct sim_world *w, const struct sim_write *x, int column, uint16_t v)
+{
+    uint16_t seen = seen_at(x, column);
+    for (int i = (int)(x - w->writes) - 1; seen != v && i >= 0; i--) {
+        const struct sim_write *u = &w->writes[i];
+        if (u->node == x->node && u->table == x->table && u->row == x->row &&
+            u->set >> column & 1 && u->v.v[column] == seen)
+            seen = seen_at(u, column);
+    }
+    return seen == v;
+}
+
+/* Does a conflict record hold this value of the row? Nothing that it holds is lost silently. */
+static bool on_record(const struct sim_world *w, int table, int row, int column, uint16_t v)
+{
+    const struct sim_centre *c = &w->centre;
+    for (int i = 0; i < c->contest_count; i++) {
+        const struct sim_contest *k = &c->contests[i];
+        if (k->table == table && k->of == row && c->rows[SIM_CONFLICT][k->row].exists &&
+            (k->is_delete || k->columns >> column & 1) &&
+            (k->live.v[column] == v || k->incoming.v[column] == v))
+            return true;
+    }
+    return false;
+}
+
+/* No value overwritten that the author had not seen, without a conflict record. */
+static void check_overwritten(struct sim_world *w, const struct sim_write *x,
+                              const struct sim_central_row *before,
+                              const struct sim_central_row *after)
+{
+    for (int i = 0; i < SIM_COLUMNS && before->exists; i++) {
+        uint16_t now = after->exists ? after->v.v[i] : 0;
+        if (now != before->v.v[i] && !had_seen(w, x, i, before->v.v[i]) &&
+            !on_record(w, x->table, x->row, i, before->v.v[i]))
+            sim_fail(w,
+                     "silent overwrite: t%d r%d column %d by change %d of node %d: %s, on the "
+                     "screen was %s",
+                     x->table, x->row, i, (int)x->seq, x->node, sim_text(w, before->v.v[i]).s,
+                     x->seen_exists ? sim_text(w, x->seen.v[i]).s : "no row");
+    }
+}
+
+/* What came in is live, or in a conflict record; what the author did not change needs neither. */
+static void check_kept(struct sim_world *w, const struct sim_write *x,
+                       const struct sim_central_row *after, const struct sim_contest *list,
+                       int count)
+{
+    bool gone_contested = false;
+    for (int i = 0; i < count; i++)
+        gone_contested |= list[i].is_delete;
+    if (x->op == CORE_OP_DELETE) {
+        if (after->exists && !gone_contested)
+            sim_fail(w, "a deletion is neither done nor contested: t%d r%d", x->table, x->row);
+        return;
+    }
+    for (int i = 0; i < SIM_COLUMNS; i++) {
+        const struct sim_contest *k = contested(list, count, i);
+        bool live = after->exists && after->v.v[i] == x->v.v[i];
+        if (!(x->set >> i & 1) || x->v.v[i] == seen_at(x, i) || live)
+            continue;
+        if (k == NULL || k->incoming.v[i] != x->v.v[i])
+            sim_fail(w, "a value that came in is lost: t%d r%d column %d, change %d of node %d",
+                     x->table, x->row, i, (int)x->seq, x->node);
+    }
+}
+
+/* Behind a quarantined change the author's screen shows what the centre has refused. */
+static bool behind_quarantine(const struct sim_world *w, const struct sim_write *x)
+{
+    const struct sim_centre *c = &w->centre;
+    for (int i = 0; i < c->decided_count; i++) {
+        const struct sim_write *u = &w->writes[c->decided[i].write];
+        if (c->decided[i].outcome == CORE_QUARANTINED && u->node == x->node &&
+            u->table == x->table && u->row == x->row)
+            return true;
+    }
+    return false;
+}
+
+/* The columns of a group are one author's, never one of each. */
+static void check_group(struct sim_world *w, const struct sim_write *x,
+                        const struct sim_central_row *before, const struct sim_central_row *after)
+{
+    enum { FIRST = 2, LAST = 3 };
+    bool as_before = true;
+    bool as_written = true;
+    if (x->table != SIM_PERSON || !before->exists || !after->exists || behind_quarantine(w, x))
+        return;
+    for (int i = FIRST; i <= LAST; i++) {
+        uint16_t written = x->set >> i & 1 ? x->v.v[i] : seen_at(x, i);
+        as_before &= after->v.v[i] == before->v.v[i];
+        as_written &= after->v.v[i] == written;
+    }
+    if (!as_before && !as_written)
+        sim_fail(w, "a group of columns is put together from two authors: r%d", x->row);
+}
+
+static void check_needless(struct sim_world *w, const struct sim_write *x,
+                           const struct sim_central_row *before, const struct sim_contest *list,
+                           int count)
+{
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < SIM_COLUMNS && !list[i].is_delete && before->exists; k++)
+            if (list[i].columns >> k & 1 && list[i].incoming.v[k] == before->v.v[k])
+                sim_fail(w, "a conflict over what both sides agree on: t%d r%d", x->table, x->row);
+}
+
+void sim_check_decided(struct sim_world *w, int write, const struct core_merge *m,
+                       const struct sim_central_row *before, const struct sim_central_row *after,
+                       const struct sim_contest *list, int count)
+{
+    if (write < 0 || write >= w->write_count) {
+        sim_fail(w, "a change that nobody wrote");
+        return;
+    }
+    const struct sim_write *x = &w->writes[write];
+    w->figures->checks++;
+    if (m->outcome == CORE_QUARANTINED) {
+        if (x->table == SIM_CHART && !x->poison)
+            sim_fail(w, "a fact is refused: r%d of node %d: %s", x->row, x->node,
+                     core_rule_name(m->rule));
+        return;
+    }
+    check_overwritten(w, x, before, after);
+    check_kept(w, x, after, list, count);
+    check_group(w, x, before, after);
+    check_needless(w, x, before, list, count);
+}
+
+/* ---- at a node, after every commit --------------------------------------------------------------------- */
+
+/* Up to which of its changes both the receipt and the outcome have come back, as the centre knows it. */
+static int64_t done_upto(const struct sim_world *w, const struct sim_node *n)
+{
+    const struct sim_centre *c = &w->centre;
+    int64_t seq = 0;
+    for (int i = 0; i < c->sequenced; i++)
+        if (c->txns[i].node == n->id && c->txns[i].inc == n->disk.incarnation &&
+            c->txns[i].cut <= n->disk.cursor && c->txns[i].seq > seq)
+            seq = c->txns[i].seq;
+    return seq < n->disk.acked ? seq : n->disk.acked;
+}
+
+static const struct sim_entry *entry_at(const struct sim_world *w, int table, int row, int64_t rev)
+{
+    const struct sim_centre *c = &w->centre;
+    if (c->rows[table][row].rev == 0)
+        return NULL;
+    for (int i = c->rows[table][row].last_entry; i >= 0; i = c->entries[i].prev)
+        if (c->entries[i].rev == rev)
+            return &c->entries[i];
+    return NULL;
+}
+
+static const struct sim_entry *entry_at_cut(const struct sim_world *w, int table, int row,
+                                            int64_t cut)
+{
+    const struct sim_centre *c = &w->centre;
+    if (c->rows[table][row].rev == 0)
+        return NULL;
+    for (int i = c->rows[table][row].last_entry; i >= 0; i = c->entries[i].prev) {
+        const struct sim_txn *t = &c->txns[c->entries[i].txn];
+        if (t->cut != 0 && t->cut <= cut)
+            return &c->entries[i];
+    }
+    return NULL;
+}
+
+/* The pages of a fill may be newer than the cut it began with: the feed then brings the deletion. */
+static bool deleted_before_fill(const struct sim_world *w, const struct sim_node *n, int table,
+                                int row)
+{
+    const struct sim_centre *c = &w->centre;
+    for (int i = c->rows[table][row].last_entry; i >= 0; i = c->entries[i].prev)
+        if (c->entries[i].op == CORE_OP_DELETE && i < n->fill_entries)
+            return true;
+    return false;
+}
+
+/* A row on which nothing of ours waits is the centre's at some revision not older than the cursor. */
+static void check_settled_row(struct sim_world *w, const struct sim_node *n, int table, int row)
+{
+    const struct sim_row *shown = &n->disk.rows[table][row];
+    const struct core_table *t = sim_table_of(w, n->disk.catalog, table);
+    const struct sim_entry *at_cut = entry_at_cut(w, table, row, n->disk.cursor);
+    if (t == NULL)
+        return;
+    if (!shown->exists) {
+        if (at_cut != NULL && at_cut->op != CORE_OP_DELETE &&
+            !deleted_before_fill(w, n, table, row))
+            sim_fail(w, "node %d lacks t%d r%d, which stands in cut %d", n->machine, table, row,
+                     (int)n->disk.cursor);
+        return;
+    }
+    const struct sim_entry *e = entry_at(w, table, row, shown->rev);
+    if (e == NULL || e->op == CORE_OP_DELETE) {
+        sim_fail(w, "node %d shows t%d r%d at revision %d, which never was", n->machine, table, row,
+                 (int)shown->rev);
+        return;
+    }
+    if (at_cut != NULL && at_cut->rev > shown->rev)
+        sim_fail(w, "node %d shows t%d r%d older than its cursor", n->machine, table, row);
+    for (int i = 0; i < t->column_count; i++)
+        if (shown->v.v[i] != e->v.v[i])
+            sim_fail(w, "node %d shows another t%d r%d than the centre's revision %d", n->machine,
+                     table, row, (int)shown->rev);
+}
+
+/* What was written here and is not settled is what the ward sees. */
+static void check_pending(struct sim_world *w, const struct sim_node *n, int64_t done,
+                          bool busy[SIM_TABLES][SIM_ROWS])
+{
+    struct {
+        bool any, deleted;
+        unsigned set;
+        struct sim_values v;
+    } want[SIM_TABLES][SIM_ROWS];
+    memset(want, 0, sizeof want);
+    for (int64_t seq = 1; seq <= n->disk.last_seq; seq++) {
+        const struct sim_logged *c = &n->disk.log[seq - 1];
+        const struct sim_write *x = &w->writes[c->write];
+        if (!c->closed && seq <= done && !c->held) /* what the centre made of it shows */
+            want[c->table][c->row].set &= ~x->set;
+        if (c->closed || (seq <= done && !c->held))
+            continue;
+        want[c->table][c->row].any = busy[c->table][c->row] = true;
+        want[c->table][c->row].deleted = x->op == CORE_OP_DELETE;
+        want[c->table][c->row].set |= x->set;
+        for (int i = 0; i < SIM_COLUMNS; i++)
+            if (x->set >> i & 1)
+                want[c->table][c->row].v.v[i] = x->v.v[i];
+    }
+    for (int t = 0; t < SIM_TABLES; t++)
+        for (int r = 0; r < SIM_ROWS; r++) {
+            const struct sim_row *shown = &n->disk.rows[t][r];
+            if (!want[t][r].any)
+                continue;
+            if (want[t][r].deleted && shown->exists)
+                sim_fail(w, "node %d shows t%d r%d, whose deletion waits", n->machine, t, r);
+            for (int i = 0; i < SIM_COLUMNS && !want[t][r].deleted; i++)
+                if (want[t][r].set >> i & 1 &&
+                    (!shown->exists || shown->v.v[i] != want[t][r].v.v[i]))
+                    sim_fail(w, "node %d hides what waits: t%d r%d column %d", n->machine, t, r, i);
+        }
+}
+
+void sim_check_node(struct sim_world *w, struct sim_node *n)
+{
+    static bool busy[SIM_TABLES][SIM_ROWS];
+    if (n->checked == w->figures->commits || n->disk.catalog == 0)
+        return;
+    n->checked = w->figures->commits;
+    w->figures->checks++;
+    memset(busy, 0, sizeof busy);
+    check_pending(w, n, done_upto(w, n), busy);
+    for (int t = 0; t < SIM_TABLES && n->disk.filled; t++)
+        for (int r = 0; r < SIM_ROWS; r++)
+            if (!busy[t][r] && (n->disk.rows[t][r].exists || w->centre.rows[t][r].rev > 0))
+                check_settled_row(w, n, t, r);
+}
+
+/* ---- at the end -------------------------------------------------------------------------------------------- */
+
+static void check_at_rest(struct sim_world *w, const struct sim_node *n)
+{
+    bool held[SIM_TABLES][SIM_ROWS];
+    memset(held, 0, sizeof held);
+    if (n->disk.acked != n->disk.last_seq)
+        sim_fail(w, "node %d: %d changes still wait after %d rounds", n->machine,
+                 (int)(n->disk.last_seq - n->disk.acked), SIM_ROUNDS);
+    if (n->disk.cursor != w->centre.head || !n->disk.filled)
+        sim_fail(w, "node %d stands at cut %d of %d after %d rounds", n->machine,
+                 (int)n->disk.cursor, (int)w->centre.head, SIM_ROUNDS);
+    for (int64_t seq = 1; seq <= n->disk.last_seq; seq++)
+        if (n->disk.log[seq - 1].held)
+            held[n->disk.log[seq - 1].table][n->disk.log[seq - 1].row] = true;
+    for (int t = 0; t < SIM_TABLES; t++)
+        for (int r = 0; r < SIM_ROWS; r++) {
+            const struct sim_row *shown = &n->disk.rows[t][r];
+            const struct sim_central_row *c = &w->centre.rows[t][r];
+            if (held[t][r] || sim_table_of(w, n->disk.catalog, t) == NULL)
+                continue;
+            if (shown->exists != c->exists || shown->pending != 0 ||
+                (c->exists &&
+                 (shown->rev != c->rev || memcmp(&shown->v, &c->v, sizeof shown->v) != 0)))
+                sim_fail(w, "node %d and the centre differ at rest: t%d r%d", n->machine, t, r);
+        }
+}
+
+static bool was_ever(const struct sim_world *w, const struct sim_write *x, int column)
+{
+    const struct sim_centre *c = &w->centre;
+    if (c->rows[x->table][x->row].rev == 0)
+        return false;
+    for (int i = c->rows[x->table][x->row].last_entry; i >= 0; i = c->entries[i].prev)
+        if (c->entries[i].op != CORE_OP_DELETE && c->entries[i].v.v[column] == x->v.v[column])
+            return true;
+    for (int i = 0; i < c->contest_count; i++)
+        if (c->contests[i].table == x->table && c->contests[i].of == x->row &&
+            c->rows[SIM_CONFLICT][c->contests[i].row].exists &&
+            c->contests[i].incoming.v[column] == x->v.v[column])
+            return true;
+    return false;
+}
+
+/* Nothing acknowledged lost, every effect once. */
+static void check_write(struct sim_world *w, int write)
+{
+    const struct sim_centre *c = &w->centre;
+    const struct sim_write *x = &w->writes[write];
+    int times = 0;
+    bool quarantined = false;
+    for (int i = 0; i < c->decided_count; i++)
+        if (c->decided[i].write == write) {
+            times++;
+            quarantined |= c->decided[i].outcome == CORE_QUARANTINED;
+        }
+    if (times > 1)
+        sim_fail(w, "change %d of node %d took effect %d times", (int)x->seq, x->node, times);
+    if (times == 0 && x->told && !x->forgotten)
+        sim_fail(w, "change %d of node %d was acknowledged and is lost", (int)x->seq, x->node);
+    if (times != 1 || quarantined || x->op == CORE_OP_DELETE)
+        return;
+    for (int i = 0; i < SIM_COLUMNS; i++)
+        if (x->set >> i & 1 && x->v.v[i] != seen_at(x, i) && !was_ever(w, x, i))
+            sim_fail(w, "a value of change %d of node %d stands nowhere: t%d r%d column %d",
+                     (int)x->seq, x->node, x->table, x->row, i);
+    if (x->table == SIM_CHART &&
+        (!c->rows[SIM_CHART][x->row].exists || c->rows[SIM_CHART][x->row].rev != 1))
+        sim_fail(w, "the fact r%d is gone or was changed", x->row);
+}
+
+void sim_check_end(struct sim_world *w)
+{
+    sim_centre_sequence(w);
+    for (int i = 0; i < SIM_NODES_MAX; i++)
+        if (w->nodes[i].used)
+            check_at_rest(w, &w->nodes[i]);
+    for (int i = 0; i < w->write_count; i++)
+        check_write(w, i);
+}

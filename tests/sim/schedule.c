@@ -1,0 +1,361 @@
+/* Schedules: made from a seed, printed, and done step by step. */
+#include "tests/sim/sim.h"
+
+enum {
+    COLUMNS_MASK = 31,
+    EDIT_OLD_VIEW = 1 << 8, /* what is on the screen since an earlier look */
+    EDIT_AGREE = 1 << 9,    /* a value that others may enter, too */
+    EDIT_POISON = 1 << 10,
+    EDIT_DELETE = 1 << 11,
+    EDIT_INSERT = 1 << 12,
+    EDIT_WITH_FACT = 1 << 13, /* and a fact, in one transaction */
+    EDIT_FORM = 1 << 14,      /* a form: all columns, most of them as they were */
+    OLD_ROWS = 3,             /* persons and drafts that are there from the beginning */
+    FIRST_NEW_ROW = 8
+};
+
+/* ---- making ------------------------------------------------------------------------------------ */
+
+static int new_row(int serial)
+{
+    return FIRST_NEW_ROW + serial % (SIM_ROWS - FIRST_NEW_ROW);
+}
+
+static void make_edit(struct sim_step *s, uint64_t *r)
+{
+    static const int old[] = {SIM_PERSON, SIM_PERSON, SIM_PERSON, SIM_DRAFT};
+    int dice = sim_below(r, 100);
+    if (dice < 25) {
+        s->a = SIM_CHART;
+        s->b = new_row(s->serial);
+        s->c = EDIT_INSERT | 3;
+        return;
+    }
+    s->a = old[sim_below(r, 4)];
+    s->b = sim_below(r, OLD_ROWS);
+    s->c = 1 + sim_below(r, s->a == SIM_DRAFT ? 3 : 15);
+    if (dice < 35) {
+        s->b = new_row(s->serial);
+        s->c |= EDIT_INSERT;
+    } else if (dice < 45 && s->a == SIM_DRAFT) {
+        s->c = EDIT_DELETE;
+    } else if (dice < 60) {
+        s->c |= EDIT_OLD_VIEW;
+    } else if (dice < 68) {
+        s->c |= EDIT_AGREE;
+    } else if (dice < 71) {
+        s->c |= EDIT_POISON;
+    } else if (dice < 80) {
+        s->c |= EDIT_WITH_FACT;
+    } else if (dice < 85) {
+        s->c |= EDIT_FORM;
+    }
+}
+
+static void make_fault(struct sim_step *s, uint64_t *r)
+{
+    int dice = sim_below(r, 100);
+    if (dice < 60) {
+        s->kind = SIM_NET;
+        s->a = 1 + sim_below(r, SIM_FATES - 1);
+        s->b = sim_below(r, 2);
+    } else if (dice < 80) {
+        s->kind = SIM_KILL;
+        s->a = 1 + sim_below(r, 4);
+        s->b = sim_below(r, 2);
+    } else if (dice < 92) {
+        s->kind = SIM_LINK;
+        s->a = sim_below(r, 2);
+    } else if (dice < 97) {
+        s->kind = SIM_DISK;
+        s->a = sim_below(r, 2);
+    } else {
+        s->kind = SIM_COMPACT;
+    }
+}
+
+static void make_step(struct sim_step *s, uint64_t *r, int nodes, int serial)
+{
+    static const int waits[] = {30, 200, 1000, 5000, 30000};
+    int dice = sim_below(r, 100);
+    *s = (struct sim_step){.serial = serial, .node = sim_below(r, nodes)};
+    if (dice < 38) {
+        s->kind = SIM_EDIT;
+        make_edit(s, r);
+    } else if (dice < 44) {
+        s->kind = SIM_LOOK;
+        s->a = sim_below(r, 4) == 0 ? SIM_DRAFT : SIM_PERSON;
+        s->b = sim_below(r, OLD_ROWS);
+    } else if (dice < 52) {
+        s->kind = SIM_OTHER_EDIT;
+        s->a = sim_below(r, 4) == 0 ? SIM_STAFF : sim_below(r, 3) == 0 ? SIM_DRAFT : SIM_PERSON;
+        s->b = sim_below(r, OLD_ROWS);
+        s->c = sim_below(r, 8) == 0 ? 0 : 1 + sim_below(r, 15);
+    } else if (dice < 74) {
+        s->kind = SIM_RUN;
+        s->a = waits[sim_below(r, 5)] + sim_below(r, 400);
+    } else if (dice < 76) {
+        s->kind = SIM_DROP;
+    } else {
+        make_fault(s, r);
+    }
+}
+
+void sim_schedule_make(struct sim_schedule *out, uint64_t seed, int length)
+{
+    uint64_t r = seed;
+    *out = (struct sim_schedule){.seed = seed};
+    out->nodes = 2 + sim_below(&r, 2);
+    out->count = length / 2 + sim_below(&r, length);
+    if (out->count > SIM_STEPS_MAX)
+        out->count = SIM_STEPS_MAX;
+    for (int i = 0; i < out->count; i++)
+        make_step(&out->steps[i], &r, out->nodes, i);
+}
+
+/* ---- printing ------------------------------------------------------------------------------------- */
+
+static const char *const table_names[] = {"chart", "person", "draft", "staff", "conflict", "extra"};
+static const char *const fate_names[] = {"-",
+                                         "request lost",
+                                         "reply lost",
+                                         "request arrives after its sender gave up",
+                                         "request arrives twice",
+                                         "request cut off",
+                                         "reply cut off",
+                                         "gateway busy",
+                                         "gateway dies before it commits",
+                                         "gateway dies between commit and reply",
+                                         "line slow"};
+
+static void print_edit(FILE *f, const struct sim_step *s)
+{
+    (void)fprintf(f, "node %d: %s %s %d columns %x%s%s%s%s", s->node,
+                  s->c & EDIT_INSERT   ? "insert"
+                  : s->c & EDIT_DELETE ? "delete"
+                                       : "update",
+                  table_names[s->a], s->b, s->c & COLUMNS_MASK,
+                  s->c & EDIT_OLD_VIEW ? " of an old view" : "",
+                  s->c & EDIT_AGREE ? " agreeing" : "", s->c & EDIT_POISON ? " poisoned" : "",
+                  s->c & EDIT_WITH_FACT ? " with a fact"
+                  : s->c & EDIT_FORM    ? " in a form"
+                                        : "");
+}
+
+void sim_step_print(FILE *f, const struct sim_step *s)
+{
+    switch (s->kind) {
+    case SIM_RUN:
+        (void)fprintf(f, "wait %d ms", s->a);
+        break;
+    case SIM_LOOK:
+        (void)fprintf(f, "node %d: look at %s %d", s->node, table_names[s->a], s->b);
+        break;
+    case SIM_EDIT:
+        print_edit(f, s);
+        break;
+    case SIM_OTHER_EDIT:
+        (void)fprintf(f, "centre: other software %s %s %d columns %x",
+                      s->c == 0 ? "deletes" : "writes", table_names[s->a], s->b, s->c);
+        break;
+    case SIM_NET:
+        (void)fprintf(f, "node %d, next %s: %s", s->node, s->b == 0 ? "pull" : "push",
+                      fate_names[s->a]);
+        break;
+    case SIM_KILL:
+        (void)fprintf(f, "node %d dies %s its %d. commit from now", s->node,
+                      s->b ? "right after" : "before", s->a);
+        break;
+    case SIM_LINK:
+        (void)fprintf(f, "node %d: line %s", s->node, s->a ? "up" : "down");
+        break;
+    case SIM_DISK:
+        (void)fprintf(f, "node %d: disk %s", s->node, s->a ? "full" : "has room");
+        break;
+    case SIM_COMPACT:
+        (void)fprintf(f, "centre: old changes are compacted away");
+        break;
+    case SIM_DROP:
+        (void)fprintf(f, "node %d: quarantined changes are dropped", s->node);
+        break;
+    default:
+        (void)fprintf(f, "step %d of node %d", (int)s->kind, s->node);
+        break;
+    }
+    (void)fprintf(f, "  (#%d)\n", s->serial);
+}
+
+/* ---- doing ------------------------------------------------------------------------------------------ */
+
+static struct sim_view look(const struct sim_node *n, int table, int row)
+{
+    const struct sim_row *r = &n->disk.rows[table][row];
+    return (struct sim_view){
+        .valid = true, .exists = r->exists, .rev = r->rev, .pending = r->pending, .v = r->v};
+}
+
+static void name_values(struct sim_world *w, const struct sim_step *s, struct sim_edit *e)
+{
+    char text[32];
+    for (int i = 0; i < SIM_COLUMNS; i++) {
+        if (!(e->set >> i & 1))
+            continue;
+        if (s->c & EDIT_AGREE && e->table != SIM_CHART)
+            (void)snprintf(text, sizeof text, "same%d", s->serial % 2);
+        else
+            (void)snprintf(text, sizeof text, "%sw%d.%d",
+                           s->c & EDIT_POISON && e->table != SIM_CHART ? "bad" : "", s->serial, i);
+        e->v.v[i] = sim_value(w, text);
+    }
+}
+
+/* One edit, and what its author had seen. */
+static bool make(struct sim_world *w, struct sim_node *n, const struct sim_step *s, int table,
+                 int row, struct sim_edit *e)
+{
+    struct sim_view v = look(n, table, row);
+    const struct core_table *t =
+        n->disk.catalog == 0 ? NULL : sim_table_of(w, n->disk.catalog, table);
+    if (t == NULL || w->write_count == SIM_WRITES_MAX)
+        return false;
+    if (s->c & EDIT_OLD_VIEW && n->views[table][row].valid)
+        v = n->views[table][row];
+    *e = (struct sim_edit){.op = s->c & EDIT_INSERT || table == SIM_CHART ? CORE_OP_INSERT
+                                 : s->c & EDIT_DELETE                     ? CORE_OP_DELETE
+                                                                          : CORE_OP_UPDATE,
+                           .table = table,
+                           .row = row,
+                           .rev = v.rev,
+                           .pending = v.pending,
+                           .write = w->write_count};
+    if (e->op != CORE_OP_DELETE)
+        e->set = (unsigned)(s->c & COLUMNS_MASK) & ((1u << t->column_count) - 1);
+    if (table == SIM_CHART)
+        e->set = 3;
+    if (e->op == CORE_OP_UPDATE && e->set == 0)
+        return false;
+    e->check_version = e->op != CORE_OP_INSERT;
+    name_values(w, s, e);
+    if (s->c & EDIT_FORM && e->op == CORE_OP_UPDATE)
+        for (int i = 0; i < t->column_count; i++)
+            if (!(e->set >> i & 1)) {
+                e->set |= 1u << i;
+                e->v.v[i] = v.v.v[i];
+            }
+    unsigned changed = e->set; /* what stands there already is no change */
+    for (int i = 0; i < SIM_COLUMNS && e->op == CORE_OP_UPDATE; i++)
+        if (v.exists && e->v.v[i] == v.v.v[i])
+            changed &= ~(1u << i);
+    if (e->op == CORE_OP_UPDATE && changed == 0)
+        return false;
+    w->writes[w->write_count++] = (struct sim_write){.node = n->id,
+                                                     .inc = n->disk.incarnation,
+                                                     .table = table,
+                                                     .row = row,
+                                                     .op = e->op,
+                                                     .set = changed,
+                                                     .v = e->v,
+                                                     .seen = v.v,
+                                                     .seen_exists = v.exists,
+                                                     .poison = (s->c & EDIT_POISON) != 0};
+    return true;
+}
+
+static void do_edit(struct sim_world *w, const struct sim_step *s)
+{
+    struct sim_node *n = &w->nodes[s->node];
+    struct sim_edit edits[SIM_EDITS_MAX];
+    int count = 0;
+    int first = w->write_count;
+    if (!n->alive)
+        return;
+    if (make(w, n, s, s->a, s->b, &edits[0]))
+        count++;
+    if (count == 1 && s->c & EDIT_WITH_FACT &&
+        make(w, n, s, SIM_CHART, new_row(s->serial), &edits[1]))
+        count++;
+    if (count == 0)
+        return;
+    int rc = sim_store->write(w, n, edits, count);
+    bool kept = rc == 0 || rc == SIM_DIED;
+    for (int i = 0; kept && i < count; i++) {
+        w->writes[first + i].told = rc == 0;
+        w->writes[first + i].seq = n->disk.last_seq - count + 1 + i;
+    }
+    if (!kept)
+        w->write_count = first;
+    sim_trace(w, "node %d writes %s %d: %d, seq %d", n->machine, table_names[s->a], s->b, rc,
+              (int)n->disk.last_seq);
+    if (rc == 0)
+        core_session_on_local(&n->session, w->now);
+    if (n->doomed)
+        sim_node_die(w, n);
+    sim_check_node(w, n);
+}
+
+static void do_drop(struct sim_world *w, struct sim_node *n)
+{
+    for (int64_t seq = 1; n->alive && seq <= n->disk.last_seq; seq++)
+        if (n->disk.log[seq - 1].held) {
+            (void)sim_store->drop(w, n, seq);
+            if (n->doomed)
+                sim_node_die(w, n);
+        }
+    sim_check_node(w, n);
+}
+
+/* Everything with a cut goes but the newest few transactions. */
+static void do_compact(struct sim_world *w)
+{
+    enum { KEPT_TXNS = 6 };
+    struct sim_centre *c = &w->centre;
+    if (c->sequenced > KEPT_TXNS)
+        c->kept_from = c->txns[c->sequenced - KEPT_TXNS].first;
+}
+
+void sim_step_do(struct sim_world *w, const struct sim_step *s)
+{
+    struct sim_node *n = &w->nodes[s->node];
+    if (w->trace) {
+        printf("%9lld  * ", (long long)w->now);
+        sim_step_print(stdout, s);
+    }
+    switch (s->kind) {
+    case SIM_RUN:
+        sim_run_until(w, w->now + s->a);
+        break;
+    case SIM_LOOK:
+        if (n->alive)
+            n->views[s->a][s->b] = look(n, s->a, s->b);
+        break;
+    case SIM_EDIT:
+        do_edit(w, s);
+        break;
+    case SIM_OTHER_EDIT:
+        sim_centre_other_edit(w, s);
+        break;
+    case SIM_NET:
+        w->next_fate[s->node][s->b] = (enum sim_fate)s->a;
+        break;
+    case SIM_KILL:
+        n->kill_in = s->a;
+        n->kill_after = s->b != 0;
+        break;
+    case SIM_LINK:
+        if (n->alive && n->session.link_open != (s->a != 0))
+            core_session_on_link(&n->session, w->now, s->a != 0);
+        break;
+    case SIM_DISK:
+        n->disk_full = s->a != 0;
+        break;
+    case SIM_COMPACT:
+        do_compact(w);
+        break;
+    case SIM_DROP:
+        do_drop(w, n);
+        break;
+    default:
+        break;
+    }
+    sim_run_until(w, w->now);
+}

@@ -1,0 +1,42 @@
+"""
+tests/sim/test_sim.py - runs the simulator (tests/sim/*.c) for the test run's time, by `tests/run sim`.
+
+The seed is the clock's, printed, and set by EVERWARD_SEED. A failure prints a schedule made short and how to replay it.
+"""
+import os
+import subprocess
+import time
+import unittest
+
+BUILD = os.environ.get("EVERWARD_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build", "dev"))
+JOBS = str(min(os.cpu_count() or 2, 16))
+
+
+def simulate(program, *options, timeout=500):
+    p = subprocess.run([os.path.join(BUILD, "sim", program), *options], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=timeout)
+    print(p.stdout, flush=True)
+    return p
+
+
+class Sim(unittest.TestCase):
+    seed = os.environ.get("EVERWARD_SEED", str(int(time.time())))
+
+    def many(self, program, schedules):
+        p = simulate(program, "--seed", self.seed, "--schedules", str(schedules), "--jobs", JOBS)
+        self.assertEqual(p.returncode, 0, p.stdout[-4000:])
+        self.assertIn(f"schedules={schedules} ", p.stdout)
+
+    def test_no_promise_breaks_in_60000_schedules_of_faults(self):
+        self.many("sim", 60000)
+
+    def test_no_promise_breaks_in_2000_schedules_under_sanitizers(self):
+        self.many("sim_checked", 2000)
+
+    def test_the_same_seed_gives_the_same_run(self):
+        one, two = (simulate("sim", "--seed", "7", "--schedules", "50").stdout for _ in range(2))
+        self.assertEqual(one, two)
+
+
+if __name__ == "__main__":
+    unittest.main()
