@@ -35,6 +35,11 @@ static const struct command {
      "Writes all changes the centre has not acknowledged to a file (patient data: signed, not "
      "encrypted).",
      node_cmd_export_outbox},
+    {"backup", "FILE [--verify]",
+     "Writes the whole node into one sealed file, also while it runs; --verify restores it for "
+     "real into a scratch folder.",
+     node_cmd_backup},
+    {"restore", "FILE", "Puts a backup into an empty state folder.", node_cmd_restore},
     {"audit", "verify|report [patient ID] [actor ID] [action NAME] [break-glass] [before N]",
      "Checks the audit trail; tells who has seen a chart, newest first.", node_cmd_audit},
     {"config", "check|show [--origin]", "Checks or prints the configuration.", node_cmd_config},
@@ -85,6 +90,8 @@ static bool read_args(struct node_cli *cli, int argc, char **argv, const struct 
             cli->json = true;
         else if (strcmp(argv[i], "--origin") == 0)
             cli->origin = true;
+        else if (strcmp(argv[i], "--verify") == 0)
+            cli->verify = true;
         else if (argv[i][0] == '-' && argv[i][1] != '\0') {
             (void)fprintf(
                 stderr, "everward: option %s is unknown or lacks its value; see everward --help\n",

@@ -28,7 +28,7 @@ struct node_cli {
     const char *config_path; /* NULL: /etc/everward/everward.conf if it is there */
     const char *state_dir;   /* --state-dir, or NULL */
     const char *name, *host; /* --name, --host of setup */
-    bool json, origin;
+    bool json, origin, verify;
     int word_count;
     const char *words[NODE_CLI_WORDS_MAX]; /* behind the command */
     struct base_config *config;            /* loaded before the command runs */
@@ -49,6 +49,8 @@ int node_cmd_link(struct node_cli *cli);
 int node_cmd_quarantine(struct node_cli *cli);
 int node_cmd_conflicts(struct node_cli *cli);
 int node_cmd_export_outbox(struct node_cli *cli);
+int node_cmd_backup(struct node_cli *cli);
+int node_cmd_restore(struct node_cli *cli);
 int node_cmd_audit(struct node_cli *cli);
 int node_cmd_config(struct node_cli *cli);
 int node_cmd_version(struct node_cli *cli);

@@ -236,6 +236,11 @@ static void verified(void *user, int rc, const struct node_verify_report *r, con
     control_answer(k);
 }
 
+static void do_ping(struct client *k, const cJSON *o)
+{
+    control_answer_ok(k);
+}
+
 static void do_verify(struct client *k, const cJSON *o)
 {
     struct base_err err = {0};
@@ -313,7 +318,9 @@ static const struct {
                 {"conflicts", do_conflicts},
                 {"export_outbox", do_export},
                 {"audit_verify", control_audit_verify},
-                {"audit_report", control_audit_report}};
+                {"audit_report", control_audit_report},
+                {"ping", do_ping},
+                {"backup", control_backup}};
 
 static void run_line(struct client *k)
 {
@@ -391,6 +398,7 @@ int node_control_start(struct node_control **out, uv_loop_t *loop, const char *s
     c->store = store;
     c->engine = engine;
     c->pipe.data = c;
+    (void)snprintf(c->state_dir, sizeof c->state_dir, "%s", state_dir);
     node_path(path, state_dir, NODE_CONTROL_SOCKET);
     (void)unlink(path); /* of a life that ended without stopping; the lock file says we are alone */
     (void)uv_pipe_init(loop, &c->pipe, 0);

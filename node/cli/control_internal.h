@@ -24,6 +24,7 @@ struct node_control {
     struct node_store *store;
     struct node_engine *engine;
     const struct node_keys *keys;
+    char state_dir[4096];
     struct client *clients;
     int client_count;
     bool stopping;
@@ -51,5 +52,8 @@ void control_start_work(struct client *k,
 /* control_audit.c */
 void control_audit_verify(struct client *k, const cJSON *o);
 void control_audit_report(struct client *k, const cJSON *o);
+
+/* control_backup.c */
+void control_backup(struct client *k, const cJSON *o);
 
 #endif

@@ -40,8 +40,8 @@ int node_cryptvfs_register(const char *vfs_name, const uint8_t data_key[NODE_CRY
 int node_cryptvfs_unregister(const char *vfs_name);
 
 /*
- * Opens path (a file name, no URI, no ":memory:") with flags as for sqlite3_open_v2; close with
- * sqlite3_close. A new file gets pages of 4096 bytes with 40 reserved at its first write.
+ * Opens path (a file name, no URI, no ":memory:") with flags as for sqlite3_open_v2 (SQLITE_OPEN_URI:
+ * ATTACH and VACUUM INTO may name another sealing VFS by "?vfs="); close with sqlite3_close. A new file gets pages of 4096 bytes with 40 reserved at its first write.
  * The busy timeout is 0 afterwards.
  * BASE_EKEY: the key does not fit. BASE_ECORRUPT: damaged or tampered with. BASE_EINVALID: a plain
  * SQLite database or something else. BASE_ENOTFOUND, BASE_EBUSY, BASE_EDENIED, BASE_EFULL,

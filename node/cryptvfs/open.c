@@ -121,7 +121,7 @@ int node_cryptvfs_open(const char *vfs_name, const char *path, int sqlite_open_f
     if (!node_crypt_find(vfs_name))
         return base_fail(err, BASE_EINVALID, "no sealed VFS named %s is registered", vfs_name);
     node_crypt_last_problem = CRYPT_FINE;
-    int code = sqlite3_open_v2(path, &db, sqlite_open_flags & ~SQLITE_OPEN_URI, vfs_name);
+    int code = sqlite3_open_v2(path, &db, sqlite_open_flags, vfs_name);
     if (code != SQLITE_OK) {
         rc = fail_problem(node_crypt_last_problem, path, err);
         if (rc == 0)

@@ -87,6 +87,18 @@ int node_keys_escrow(const struct node_keys *k,
                      const uint8_t recovery_public[NODE_KEYS_PUBLIC_BYTES],
                      uint8_t out[NODE_KEYS_ESCROW_BYTES], struct base_err *err);
 
+/*
+ * Bytes under a key derived from the data key for one use (label: ≤ 16 characters). known: goes along in the clear and must be
+ * the same at the opening. A box is NODE_KEYS_BOX_BYTES longer than what is in it.
+ */
+enum { NODE_KEYS_BOX_BYTES = 24 + 16 };
+void node_keys_box(const struct node_keys *k, const char *label, const void *known, size_t known_len,
+                   const void *plain, size_t len, uint8_t *box);
+/* BASE_EKEY: another key, or changed. */
+int node_keys_unbox(const struct node_keys *k, const char *label, const void *known,
+                    size_t known_len, const uint8_t *box, size_t box_len, uint8_t *plain,
+                    struct base_err *err);
+
 /* No core dumps, no ptrace by others. First thing in main(). */
 int node_keys_harden_process(struct base_err *err);
 

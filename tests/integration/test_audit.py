@@ -49,7 +49,7 @@ def copy_store(source, to):
 
 def witnessed(node):
     """(entries at the centre, the newest head witnessed) of a node's present life."""
-    rows = s.db.sql("postgres", "SELECT (SELECT count(*) FROM everward.audit_trail t JOIN everward.node n USING (tenant_id, node_id) "
+    rows = node.stack.db.sql("postgres", "SELECT (SELECT count(*) FROM everward.audit_trail t JOIN everward.node n USING (tenant_id, node_id) "
                     "WHERE n.name = '%s'), coalesce((SELECT max(w.n) FROM everward.audit_witness w JOIN everward.node n "
                     "USING (tenant_id, node_id) WHERE n.name = '%s'), 0)" % (node.name, node.name))
     return int(rows[0][0]), int(rows[0][1])
