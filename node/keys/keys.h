@@ -92,8 +92,8 @@ int node_keys_escrow(const struct node_keys *k,
  * the same at the opening. A box is NODE_KEYS_BOX_BYTES longer than what is in it.
  */
 enum { NODE_KEYS_BOX_BYTES = 24 + 16 };
-void node_keys_box(const struct node_keys *k, const char *label, const void *known, size_t known_len,
-                   const void *plain, size_t len, uint8_t *box);
+void node_keys_box(const struct node_keys *k, const char *label, const void *known,
+                   size_t known_len, const void *plain, size_t len, uint8_t *box);
 /* BASE_EKEY: another key, or changed. */
 int node_keys_unbox(const struct node_keys *k, const char *label, const void *known,
                     size_t known_len, const uint8_t *box, size_t box_len, uint8_t *plain,
