@@ -119,14 +119,57 @@ static void check_group(struct sim_world *w, const struct sim_write *x,
         sim_fail(w, "a group of columns is put together from two authors: r%d", x->row);
 }
 
+static bool common_value(const struct sim_world *w, uint16_t v)
+{
+    return v != 0 && strncmp(w->texts[v], "same", 4) == 0;
+}
+
+/* A conflict over a field that the author saw as it is. Where changes of ours lay over the row, or the
+ * log is compacted, unsure means a person looks; a value that came and went may look like that. */
+static bool was_seen_as_it_is(const struct sim_world *w, const struct sim_write *x,
+                              const struct sim_central_row *before, int column)
+{
+    enum { LONE = 3 }; /* columns 0 and 1 of a person stand alone */
+    return column < LONE - 1 && x->op == CORE_OP_UPDATE && !x->over_pending && !w->compacted &&
+           before->exists && x->seen_exists && before->v.v[column] == x->seen.v[column] &&
+           !common_value(w, before->v.v[column]);
+}
+
 static void check_needless(struct sim_world *w, const struct sim_write *x,
                            const struct sim_central_row *before, const struct sim_contest *list,
                            int count)
 {
+    for (int i = 0; i < count; i++) {
+        if (list[i].columns == 0 && !list[i].is_delete)
+            sim_fail(w, "a conflict over nothing: t%d r%d", x->table, x->row);
+        for (int k = 0; k < SIM_COLUMNS && !list[i].is_delete; k++)
+            if (list[i].columns >> k & 1 && was_seen_as_it_is(w, x, before, k))
+                sim_fail(w, "a conflict over what the author had seen: t%d r%d column %d", x->table,
+                         x->row, k);
+    }
     for (int i = 0; i < count; i++)
         for (int k = 0; k < SIM_COLUMNS && !list[i].is_delete && before->exists; k++)
             if (list[i].columns >> k & 1 && list[i].incoming.v[k] == before->v.v[k])
                 sim_fail(w, "a conflict over what both sides agree on: t%d r%d", x->table, x->row);
+}
+
+/* What is refused has a cause: a fact rewritten, what the database refuses, what stands on that. */
+static void check_refused(struct sim_world *w, const struct sim_write *x,
+                          const struct core_merge *m, const struct sim_central_row *before)
+{
+    bool other_body = before->exists && memcmp(&before->v, &x->v, sizeof x->v) != 0;
+    bool gone = m->rule == CORE_RULE_GONE && (w->compacted || behind_quarantine(w, x));
+    if (x->poison || gone || (x->table == SIM_CHART && other_body))
+        return;
+    sim_fail(w, "%s is refused without a cause: t%d r%d of node %d: %s",
+             x->table == SIM_CHART ? "a fact" : "a change", x->table, x->row, x->node,
+             core_rule_name(m->rule));
+}
+
+void sim_check_fenced(struct sim_world *w, const struct sim_node *n)
+{
+    if (!w->fences_expected)
+        sim_fail(w, "node %d is fenced without a cause", n->machine);
 }
 
 void sim_check_decided(struct sim_world *w, int write, const struct core_merge *m,
@@ -140,11 +183,12 @@ void sim_check_decided(struct sim_world *w, int write, const struct core_merge *
     const struct sim_write *x = &w->writes[write];
     w->figures->checks++;
     if (m->outcome == CORE_QUARANTINED) {
-        if (x->table == SIM_CHART && !x->poison)
-            sim_fail(w, "a fact is refused: r%d of node %d: %s", x->row, x->node,
-                     core_rule_name(m->rule));
+        check_refused(w, x, m, before);
         return;
     }
+    if (x->table == SIM_CHART && before->exists &&
+        memcmp(&before->v, &after->v, sizeof before->v) != 0)
+        sim_fail(w, "a fact is rewritten: r%d", x->row);
     check_overwritten(w, x, before, after);
     check_kept(w, x, after, list, count);
     check_group(w, x, before, after);
@@ -202,7 +246,7 @@ static bool deleted_before_fill(const struct sim_world *w, const struct sim_node
 }
 
 /* A row on which nothing of ours waits is the centre's at some revision not older than the cursor. */
-static void check_settled_row(struct sim_world *w, const struct sim_node *n, int table, int row)
+static void check_settled_row(struct sim_world *w, struct sim_node *n, int table, int row)
 {
     const struct sim_row *shown = &n->disk.rows[table][row];
     const struct core_table *t = sim_table_of(w, n->disk.catalog, table);
@@ -222,6 +266,10 @@ static void check_settled_row(struct sim_world *w, const struct sim_node *n, int
                  (int)shown->rev);
         return;
     }
+    if (shown->rev < n->newest[table][row])
+        sim_fail(w, "node %d shows t%d r%d at revision %d after %d", n->machine, table, row,
+                 (int)shown->rev, (int)n->newest[table][row]);
+    n->newest[table][row] = shown->rev;
     if (at_cut != NULL && at_cut->rev > shown->rev)
         sim_fail(w, "node %d shows t%d r%d older than its cursor", n->machine, table, row);
     for (int i = 0; i < t->column_count; i++)
@@ -295,6 +343,14 @@ static void check_at_rest(struct sim_world *w, const struct sim_node *n)
     if (n->disk.cursor != w->centre.head || !n->disk.filled)
         sim_fail(w, "node %d stands at cut %d of %d after %d rounds", n->machine,
                  (int)n->disk.cursor, (int)w->centre.head, SIM_ROUNDS);
+    for (int i = 0; i < w->centre.decided_count; i++) {
+        const struct sim_decided *d = &w->centre.decided[i];
+        if (d->node == n->id && d->inc == n->disk.incarnation && d->outcome == CORE_QUARANTINED &&
+            d->seq <= n->disk.last_seq && !n->disk.log[d->seq - 1].held &&
+            !n->disk.log[d->seq - 1].closed)
+            sim_fail(w, "node %d does not know that its change %d is quarantined", n->machine,
+                     (int)d->seq);
+    }
     for (int64_t seq = 1; seq <= n->disk.last_seq; seq++)
         if (n->disk.log[seq - 1].held)
             held[n->disk.log[seq - 1].table][n->disk.log[seq - 1].row] = true;
@@ -333,12 +389,20 @@ static void check_write(struct sim_world *w, int write)
     const struct sim_centre *c = &w->centre;
     const struct sim_write *x = &w->writes[write];
     int times = 0;
+    int together = 0;
+    int txn = -1;
     bool quarantined = false;
     for (int i = 0; i < c->decided_count; i++)
         if (c->decided[i].write == write) {
             times++;
+            txn = c->decided[i].txn;
             quarantined |= c->decided[i].outcome == CORE_QUARANTINED;
         }
+    for (int i = 0; i < c->decided_count && times == 1; i++)
+        together += c->decided[i].write >= x->group && c->decided[i].write < x->group + x->of &&
+                    c->decided[i].txn == txn;
+    if (times == 1 && together != x->of)
+        sim_fail(w, "a transaction of node %d came in pieces: change %d", x->node, (int)x->seq);
     if (times > 1)
         sim_fail(w, "change %d of node %d took effect %d times", (int)x->seq, x->node, times);
     if (times == 0 && x->told && !x->forgotten)

@@ -16,7 +16,7 @@
 #ifdef EW_MUTANTS
 extern int ew_mutant;
 extern const char *const ew_mutant_names[];
-extern const int ew_mutant_count;
+extern const int ew_mutant_count, ew_mutant_gone[];
 #endif
 
 enum { LENGTH = 60, JOBS_MAX = 16, MUTANT_SCHEDULES = 2000 };
@@ -71,17 +71,19 @@ static bool run_many(const struct options *o, int first, struct sim_figures *f)
 
 static void print_figures(const struct options *o, const struct sim_figures *f, bool ok)
 {
-    static const char *const fates[] = {"",
-                                        "lost_requests",
-                                        "lost_replies",
-                                        "late",
-                                        "twice",
-                                        "cut_requests",
-                                        "cut_replies",
-                                        "busy",
-                                        "gateway_died_before",
-                                        "gateway_died_after",
-                                        "slow"};
+    static const char *const fates[SIM_FATES] = {"",
+                                                 "lost_requests",
+                                                 "lost_replies",
+                                                 "late",
+                                                 "twice",
+                                                 "cut_requests",
+                                                 "cut_replies",
+                                                 "busy",
+                                                 "gateway_died_before",
+                                                 "gateway_died_after",
+                                                 "slow_requests",
+                                                 "slow_replies",
+                                                 "feeds_with_a_hole"};
     printf("sim: %s seed=%llu schedules=%llu steps=%llu writes=%llu commits=%llu messages=%llu "
            "checks=%llu contested=%llu quarantined=%llu too_large=%llu\n",
            ok ? "ok" : "FAILED", (unsigned long long)o->seed, (unsigned long long)f->schedules,
@@ -137,7 +139,9 @@ static long hunt(const struct options *o, int mutant)
     struct sim_figures f = {0};
     long found = 0;
     ew_mutant = mutant;
-    for (long i = 0; i < MUTANT_SCHEDULES && found == 0; i++) {
+    if (ew_mutant_gone[mutant - 1])
+        (void)snprintf(world.failed, sizeof world.failed, "its place is gone: mutants.list");
+    for (long i = 0; i < MUTANT_SCHEDULES && found == 0 && !ew_mutant_gone[mutant - 1]; i++) {
         sim_schedule_make(&schedule, o->seed + (uint64_t)i, o->length);
         if (!sim_run(&world, &schedule, &f, false))
             found = i + 1;

@@ -24,7 +24,10 @@ void sim_net_send(struct sim_world *w, struct sim_node *n, enum core_lane_name l
     if (m == NULL)
         return;
     enum sim_fate fate = w->next_fate[n->machine][lane];
-    w->next_fate[n->machine][lane] = SIM_FATE_NONE;
+    if (fate == SIM_FATE_HOLE && (r->what != CORE_DO_FEED || r->after + 2 > w->centre.head))
+        fate = SIM_FATE_NONE; /* it waits for a feed of several cuts */
+    else
+        w->next_fate[n->machine][lane] = SIM_FATE_NONE;
     w->figures->messages++;
     w->figures->fates[fate]++;
     struct sim_lane *l = &n->lanes[lane];
@@ -69,11 +72,29 @@ void sim_net_send(struct sim_world *w, struct sim_node *n, enum core_lane_name l
     }
 }
 
+/* The second of several cuts goes. */
+static void leave_out_a_cut(struct sim_reply *a)
+{
+    int from = 0;
+    while (from < a->line_count && a->lines[from].kind != SIM_LINE_END)
+        from++;
+    int to = ++from;
+    while (to < a->line_count && a->lines[to].kind != SIM_LINE_END)
+        to++;
+    if (to >= a->line_count)
+        return;
+    struct sim_line *lines = (struct sim_line *)(uintptr_t)a->lines;
+    memmove(&lines[from], &lines[to + 1], (size_t)(a->line_count - to - 1) * sizeof *lines);
+    a->line_count -= to + 1 - from;
+}
+
 static void reply(struct sim_world *w, struct sim_message *m)
 {
     m->parked = false;
     m->reply = true;
-    m->at = w->now + latency(w);
+    m->at = w->now + latency(w) + (m->fate == SIM_FATE_SLOW_REPLY ? SLOW_MS : 0);
+    if (m->fate == SIM_FATE_HOLE)
+        leave_out_a_cut(&m->answer);
     if (m->serial < 0 || m->fate == SIM_FATE_LOSE_REPLY)
         m->used = false;
     if (m->fate == SIM_FATE_GATEWAY_DIES_AFTER) /* the line breaks at once */

@@ -44,6 +44,7 @@ static void failed(struct sim_world *w, struct sim_node *n, enum core_lane_name 
     if (why == CORE_FAILED_REFUSED) {
         n->fenced = true;
         w->figures->fences++;
+        sim_check_fenced(w, n);
     }
     core_session_on_failed(&n->session, lane, why, w->now, 0, jitter(w));
 }

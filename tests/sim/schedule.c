@@ -10,7 +10,10 @@ enum {
     EDIT_INSERT = 1 << 12,
     EDIT_WITH_FACT = 1 << 13, /* and a fact, in one transaction */
     EDIT_FORM = 1 << 14,      /* a form: all columns, most of them as they were */
+    EDIT_SAME_BODY = 1 << 15, /* a derived row: every node writes the same */
     OLD_ROWS = 3,             /* persons and drafts that are there from the beginning */
+    FIRST_DERIVED_ROW = 4,    /* ids that two nodes make alike */
+    DERIVED_ROWS = 4,
     FIRST_NEW_ROW = 8
 };
 
@@ -29,13 +32,18 @@ static void make_edit(struct sim_step *s, uint64_t *r)
         s->a = SIM_CHART;
         s->b = new_row(s->serial);
         s->c = EDIT_INSERT | 3;
+        if (sim_below(r, 5) == 0) {
+            s->b = FIRST_DERIVED_ROW + sim_below(r, DERIVED_ROWS);
+            s->c |= sim_below(r, 4) == 0 ? 0 : EDIT_SAME_BODY;
+        }
         return;
     }
     s->a = old[sim_below(r, 4)];
     s->b = sim_below(r, OLD_ROWS);
     s->c = 1 + sim_below(r, s->a == SIM_DRAFT ? 3 : 15);
     if (dice < 35) {
-        s->b = new_row(s->serial);
+        s->b =
+            sim_below(r, 2) ? new_row(s->serial) : FIRST_DERIVED_ROW + sim_below(r, DERIVED_ROWS);
         s->c |= EDIT_INSERT;
     } else if (dice < 45 && s->a == SIM_DRAFT) {
         s->c = EDIT_DELETE;
@@ -65,7 +73,7 @@ static void make_fault(struct sim_step *s, uint64_t *r)
         s->b = sim_below(r, 2);
     } else if (dice < 92) {
         s->kind = SIM_LINK;
-        s->a = sim_below(r, 2);
+        s->a = sim_below(r, 3);
     } else if (dice < 97) {
         s->kind = SIM_DISK;
         s->a = sim_below(r, 2);
@@ -126,7 +134,9 @@ static const char *const fate_names[] = {"-",
                                          "gateway busy",
                                          "gateway dies before it commits",
                                          "gateway dies between commit and reply",
-                                         "line slow"};
+                                         "request slow",
+                                         "reply slow",
+                                         "a cut is left out of the reply"};
 
 static void print_edit(FILE *f, const struct sim_step *s)
 {
@@ -136,7 +146,10 @@ static void print_edit(FILE *f, const struct sim_step *s)
                                        : "update",
                   table_names[s->a], s->b, s->c & COLUMNS_MASK,
                   s->c & EDIT_OLD_VIEW ? " of an old view" : "",
-                  s->c & EDIT_AGREE ? " agreeing" : "", s->c & EDIT_POISON ? " poisoned" : "",
+                  s->c & EDIT_AGREE       ? " agreeing"
+                  : s->c & EDIT_SAME_BODY ? " alike everywhere"
+                                          : "",
+                  s->c & EDIT_POISON ? " poisoned" : "",
                   s->c & EDIT_WITH_FACT ? " with a fact"
                   : s->c & EDIT_FORM    ? " in a form"
                                         : "");
@@ -167,7 +180,7 @@ void sim_step_print(FILE *f, const struct sim_step *s)
                       s->b ? "right after" : "before", s->a);
         break;
     case SIM_LINK:
-        (void)fprintf(f, "node %d: line %s", s->node, s->a ? "up" : "down");
+        (void)fprintf(f, "node %d: line %s", s->node, s->a == 2 ? "flaps" : s->a ? "up" : "down");
         break;
     case SIM_DISK:
         (void)fprintf(f, "node %d: disk %s", s->node, s->a ? "full" : "has room");
@@ -200,13 +213,21 @@ static void name_values(struct sim_world *w, const struct sim_step *s, struct si
     for (int i = 0; i < SIM_COLUMNS; i++) {
         if (!(e->set >> i & 1))
             continue;
-        if (s->c & EDIT_AGREE && e->table != SIM_CHART)
+        if (s->c & EDIT_SAME_BODY)
+            (void)snprintf(text, sizeof text, "slot%d.%d", e->row, i);
+        else if (s->c & EDIT_AGREE && e->table != SIM_CHART)
             (void)snprintf(text, sizeof text, "same%d", s->serial % 2);
         else
             (void)snprintf(text, sizeof text, "%sw%d.%d",
                            s->c & EDIT_POISON && e->table != SIM_CHART ? "bad" : "", s->serial, i);
         e->v.v[i] = sim_value(w, text);
     }
+}
+
+/* Do changes of ours lie over something that has moved beneath them? */
+static bool hides(const struct sim_node *n, const struct sim_view *v)
+{
+    return v->pending != 0 && n->disk.log[v->pending - 1].base < v->rev;
 }
 
 /* One edit, and what its author had seen. */
@@ -257,6 +278,7 @@ static bool make(struct sim_world *w, struct sim_node *n, const struct sim_step 
                                                      .v = e->v,
                                                      .seen = v.v,
                                                      .seen_exists = v.exists,
+                                                     .over_pending = hides(n, &v),
                                                      .poison = (s->c & EDIT_POISON) != 0};
     return true;
 }
@@ -280,6 +302,8 @@ static void do_edit(struct sim_world *w, const struct sim_step *s)
     bool kept = rc == 0 || rc == SIM_DIED;
     for (int i = 0; kept && i < count; i++) {
         w->writes[first + i].told = rc == 0;
+        w->writes[first + i].group = first;
+        w->writes[first + i].of = count;
         w->writes[first + i].seq = n->disk.last_seq - count + 1 + i;
     }
     if (!kept)
@@ -311,6 +335,7 @@ static void do_compact(struct sim_world *w)
     struct sim_centre *c = &w->centre;
     if (c->sequenced > KEPT_TXNS)
         c->kept_from = c->txns[c->sequenced - KEPT_TXNS].first;
+    w->compacted = true;
 }
 
 void sim_step_do(struct sim_world *w, const struct sim_step *s)
@@ -342,6 +367,8 @@ void sim_step_do(struct sim_world *w, const struct sim_step *s)
         n->kill_after = s->b != 0;
         break;
     case SIM_LINK:
+        if (n->alive && s->a == 2)
+            core_session_on_link(&n->session, w->now, false);
         if (n->alive && n->session.link_open != (s->a != 0))
             core_session_on_link(&n->session, w->now, s->a != 0);
         break;

@@ -72,9 +72,11 @@ struct sim_write {
     unsigned set; /* bit per column */
     struct sim_values v, seen;
     bool seen_exists;
-    bool told;      /* the tablet has its answer: "saved here" */
-    bool poison;    /* the centre's database refuses it */
-    bool forgotten; /* the machine that alone held it was lost with its disk */
+    bool over_pending; /* changes of the node's own lay over what was on the screen */
+    int group, of;     /* of one local transaction: its first write, how many */
+    bool told;         /* the tablet has its answer: "saved here" */
+    bool poison;       /* the centre's database refuses it */
+    bool forgotten;    /* the machine that alone held it was lost with its disk */
 };
 
 /* ---- the centre -------------------------------------------------------------------------------- */
@@ -209,6 +211,8 @@ enum sim_fate {
     SIM_FATE_GATEWAY_DIES_BEFORE,
     SIM_FATE_GATEWAY_DIES_AFTER, /* between the database's commit and the reply */
     SIM_FATE_SLOW,
+    SIM_FATE_SLOW_REPLY,
+    SIM_FATE_HOLE, /* a feed that lacks a cut, as from a cache or a database that lags behind */
     SIM_FATES
 };
 
@@ -289,6 +293,7 @@ struct sim_node {
     bool kill_after, disk_full;
     int64_t clock_offset;
     struct sim_view views[SIM_TABLES][SIM_ROWS];
+    int64_t newest[SIM_TABLES][SIM_ROWS]; /* revision ever shown */
     int fill_entries; /* how long the centre's log was when the last fill ended */
     uint64_t checked; /* commits when it was last looked at */
     void *store;      /* store_sqlite.c's */
@@ -356,6 +361,7 @@ struct sim_world {
     uint16_t text_slots[2 * SIM_TEXTS_MAX];
     int text_count;
     bool faults_over, trace, too_large;
+    bool compacted, fences_expected;
     char failed[256]; /* the first violation, or "" */
     struct sim_figures *figures;
     struct base_arena scratch;
@@ -458,6 +464,7 @@ void sim_check_decided(struct sim_world *w, int write, const struct core_merge *
                        const struct sim_central_row *before, const struct sim_central_row *after,
                        const struct sim_contest *contests, int count);
 void sim_check_end(struct sim_world *w);
+void sim_check_fenced(struct sim_world *w, const struct sim_node *n);
 bool sim_write_done(const struct sim_world *w, const struct sim_node *n, int64_t seq);
 
 /* shrink.c */

@@ -4,6 +4,7 @@ tests/sim/test_sim.py - runs the simulator (tests/sim/*.c) for the test run's ti
 The seed is the clock's, printed, and set by EVERWARD_SEED. A failure prints a schedule made short and how to replay it.
 """
 import os
+import re
 import subprocess
 import time
 import unittest
@@ -30,8 +31,15 @@ class Sim(unittest.TestCase):
     def test_no_promise_breaks_in_60000_schedules_of_faults(self):
         self.many("sim", 60000)
 
-    def test_no_promise_breaks_in_2000_schedules_under_sanitizers(self):
-        self.many("sim_checked", 2000)
+    def test_no_promise_breaks_in_5000_schedules_under_sanitizers(self):
+        self.many("sim_checked", 5000)
+
+    def test_each_deliberate_bug_is_found_within_2000_schedules(self):
+        p = simulate("sim_mutants", "--mutants", "--seed", "1", "--jobs", JOBS)
+        bugs = re.findall(r"^(ok|not ok) \d+ - (\S+)", p.stdout, re.M)
+        self.assertGreaterEqual(len(bugs), 50)
+        self.assertEqual([name for word, name in bugs if word != "ok"], [], p.stdout)
+        self.assertEqual(p.returncode, 0)
 
     def test_the_same_seed_gives_the_same_run(self):
         one, two = (simulate("sim", "--seed", "7", "--schedules", "50").stdout for _ in range(2))
