@@ -17,8 +17,8 @@
 #include "node/cli/cli.h"
 #include "node/cli/files.h"
 #include "node/cli/identity.h"
-#include "node/transport/fetch.h"
 #include "sync/base/clock.h"
+#include "sync/net/fetch.h"
 #include "sync/net/json.h"
 #include "sync/net/x509.h"
 #include "sync/seal/seal.h"
@@ -111,7 +111,7 @@ static int fetch_ca(struct setup *s, struct base_err *err)
     long status = 0;
     (void)snprintf(url, sizeof url, "%s/sync/v1/ca", s->identity.gateway_url);
     base_buf_init(&pem, 64 * 1024);
-    int rc = node_transport_fetch(url, NULL, NULL, &pem, &status, err);
+    int rc = net_fetch(&(struct net_fetch){.url = url, .unverified = true}, &pem, &status, err);
     if (rc == 0 && status != 200)
         rc = base_fail(err, BASE_EPROTO, "%s answered %ld: is that an Everward gateway?", url,
                        status);
@@ -218,7 +218,8 @@ static int enrol(struct setup *s, struct base_err *err)
     write_request(s, &request);
     int rc = base_buf_check(&request) != 0
                  ? base_fail(err, base_buf_check(&request), "the enrolment does not fit")
-                 : node_transport_fetch(url, ca, request.data, &reply, &status, err);
+                 : net_fetch(&(struct net_fetch){.url = url, .ca_path = ca, .body = request.data},
+                             &reply, &status, err);
     if (rc == 0)
         rc = net_json_parse(&o, reply.data == NULL ? "" : reply.data, reply.len, err);
     if (rc == 0)

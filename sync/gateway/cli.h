@@ -75,6 +75,8 @@ int gw_cmd_staff_passwd(struct gw_cli *cli);
 int gw_cmd_staff_list(struct gw_cli *cli);
 int gw_cmd_audit_report(struct gw_cli *cli);
 int gw_cmd_audit_alarms(struct gw_cli *cli);
+int gw_cmd_staff_link(struct gw_cli *cli);
+int gw_cmd_staff_unlink(struct gw_cli *cli);
 int gw_cmd_status(struct gw_cli *cli);
 int gw_cmd_import(struct gw_cli *cli);
 int gw_cmd_config_check(struct gw_cli *cli);

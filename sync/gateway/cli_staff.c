@@ -238,3 +238,60 @@ int gw_cmd_staff_list(struct gw_cli *cli)
     PQclear(r);
     return 0;
 }
+
+/* ---- the identity provider's names for them ------------------------------------------------ */
+
+static int changed_one(struct gw_cli *cli, const char *sql, int count, const char *const values[])
+{
+    int code = 0;
+    PGresult *r = gw_run(cli, &code, sql, count, values);
+    if (r != NULL && strcmp(PQcmdTuples(r), "0") == 0)
+        code = gw_complain(GW_EXIT_REFUSED, "nobody of this username, or nothing to take back",
+                           "everward-gateway staff list --tenant T");
+    PQclear(r);
+    return code;
+}
+
+int gw_cmd_staff_link(struct gw_cli *cli)
+{
+    char tenant[37];
+    const char *username = gw_option(cli, "--username");
+    const char *subject = gw_option(cli, "--subject");
+    const char *issuer = gw_option(cli, "--issuer");
+    if (issuer == NULL)
+        issuer = base_config_text(cli->config, "oidc", "issuer");
+    if (username == NULL || subject == NULL)
+        return gw_complain(GW_EXIT_USAGE, "--username and --subject are needed",
+                           "everward-gateway staff link --help");
+    if (strncmp(issuer, "https://", 8) != 0)
+        return gw_complain(GW_EXIT_USAGE, "the issuer is an https address",
+                           "--issuer URL, or issuer in section oidc of the configuration");
+    int code = gw_tenant(cli, tenant);
+    const char *const values[] = {tenant, username, issuer, subject};
+    return code != 0
+               ? code
+               : changed_one(cli,
+                             "INSERT INTO everward.person (tenant_id, issuer, subject, staff_id)"
+                             " SELECT s.tenant_id, $3, $4, s.id FROM ward.staff s"
+                             " WHERE s.tenant_id = $1::uuid AND s.username = $2"
+                             " ON CONFLICT (tenant_id, issuer, subject)"
+                             " DO UPDATE SET staff_id = excluded.staff_id, linked_at = now()",
+                             4, values);
+}
+
+int gw_cmd_staff_unlink(struct gw_cli *cli)
+{
+    char tenant[37];
+    const char *username = gw_option(cli, "--username");
+    if (username == NULL)
+        return gw_complain(GW_EXIT_USAGE, "--username is needed",
+                           "everward-gateway staff unlink --help");
+    int code = gw_tenant(cli, tenant);
+    const char *const values[] = {tenant, username};
+    return code != 0 ? code
+                     : changed_one(cli,
+                                   "DELETE FROM everward.person p USING ward.staff s"
+                                   " WHERE p.tenant_id = $1::uuid AND s.tenant_id = p.tenant_id"
+                                   " AND s.id = p.staff_id AND s.username = $2",
+                                   2, values);
+}

@@ -29,6 +29,7 @@ enum {
 struct gw_feed;
 struct push;
 struct gw_keys;
+struct gw_oidc;
 
 struct gw_counts {
     uint64_t pushes, push_bytes, changes, merged, duplicate, contested, quarantined, fast, slow;
@@ -43,6 +44,7 @@ struct gateway {
     struct net_http_server *http;
     struct gw_catalog *catalog; /* NULL until first asked for */
     struct gw_keys *keys;
+    struct gw_oidc *oidc; /* NULL: no identity provider is configured */
     struct gw_feed *feed;
     struct push *pushes; /* under way */
     const char *audience;

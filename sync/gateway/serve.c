@@ -10,6 +10,7 @@
 #include "sync/base/clock.h"
 #include "sync/base/log.h"
 #include "sync/gateway/gateway.h"
+#include "sync/gateway/oidc.h"
 #include "sync/seal/seal.h"
 
 enum { METRICS_BYTES_MAX = 64 * 1024, DRAIN_WORD_MS = 300 };
@@ -176,6 +177,7 @@ static void on_http_stopped(void *user)
 {
     struct serving *s = user;
     s->gw.http = NULL;
+    gw_oidc_stop(&s->gw);
     gw_feed_stop(&s->gw);
     gw_pg_stop(s->gw.pool);
     uv_close((uv_handle_t *)&s->term, NULL);
@@ -261,6 +263,8 @@ static int add_routes(struct gateway *gw, struct base_err *err)
         rc = gw_routes_fill(gw, err);
     if (rc == 0)
         rc = gw_routes_audit(gw, err);
+    if (rc == 0)
+        rc = gw_routes_people(gw, err);
     return rc;
 }
 
@@ -325,6 +329,8 @@ static int start(struct serving *s, struct base_err *err)
     const char *dsn = base_config_text(c, "database", "dsn");
     const char *listen = base_config_text(c, "database", "listen_dsn");
     int rc = gw_keys_start(&s->gw, err);
+    if (rc == 0)
+        rc = gw_oidc_start(&s->gw, err);
     if (rc == 0)
         rc = gw_pg_start(&s->gw.pool, &s->loop, dsn, (int)base_config_int(c, "database", "pool"),
                          err);

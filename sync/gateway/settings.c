@@ -27,6 +27,12 @@ const struct base_setting gw_settings[] = {
     {"tls", "key", TEXT, "/etc/everward/server.key", 0, 0, "PEM file of the private key"},
     {"tls", "ca", TEXT, "/etc/everward/ca.crt", 0, 0,
      "PEM file of the CA certificate that nodes pin; empty: none is given out"},
+    {"oidc", "issuer", TEXT, "", 0, 0,
+     "https address of the identity provider; empty: nobody is let in by access token"},
+    {"oidc", "audience", TEXT, "everward", 0, 0, "the audience that access tokens must name"},
+    {"oidc", "tenant_claim", TEXT, "tenant", 0, 0, "the claim that holds the tenant's id"},
+    {"oidc", "ca", TEXT, "", 0, 0,
+     "PEM file of the CA that the provider's certificate is from; empty: the system's"},
     {"limits", "invite_hours", INT, "24", 1, 24, "how long an invite may be used, in hours"},
     {"log", "level", TEXT, "info", 0, 0, "error, warn, info or debug"},
     {NULL, NULL, TEXT, NULL, 0, 0, NULL}};

@@ -30,7 +30,7 @@ ALLOWED = [
 OWNERS = {
     "sqlite3": ["node/store/", "node/cryptvfs/"],
     "sodium": ["sync/seal/", "node/keys/", "node/cryptvfs/"],
-    "curl/": ["node/transport/"],
+    "curl/": ["node/transport/", "sync/net/fetch.c"],
     "microhttpd": ["sync/net/"],
     "gnutls/": ["sync/net/", "node/keys/"],
     "libpq": ["sync/gateway/"],
