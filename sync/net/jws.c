@@ -234,12 +234,12 @@ static bool signature_holds(const struct key *k, const struct token *t)
     static const gnutls_sign_algorithm_t algorithms[KIND_COUNT] = {
         GNUTLS_SIGN_RSA_SHA256, GNUTLS_SIGN_ECDSA_SHA256, GNUTLS_SIGN_EDDSA_ED25519};
     /* GnuTLS only reads them */
-    gnutls_datum_t data = {.data = (unsigned char *)(uintptr_t)t->text,
+    gnutls_datum_t text = {.data = (unsigned char *)(uintptr_t)t->text,
                            .size = (unsigned)t->signed_len};
     gnutls_datum_t sig = {.data = (unsigned char *)(uintptr_t)t->signature,
                           .size = (unsigned)t->signature_len};
     if (k->kind != KIND_ES256)
-        return gnutls_pubkey_verify_data2(k->key, algorithms[k->kind], 0, &data, &sig) >= 0;
+        return gnutls_pubkey_verify_data2(k->key, algorithms[k->kind], 0, &text, &sig) >= 0;
     if (t->signature_len != (size_t)2 * ES256_PART_BYTES)
         return false;
     gnutls_datum_t r = {.data = sig.data, .size = ES256_PART_BYTES};
@@ -247,7 +247,7 @@ static bool signature_holds(const struct key *k, const struct token *t)
     gnutls_datum_t der = {.data = NULL};
     if (gnutls_encode_rs_value(&der, &r, &s) != 0)
         return false;
-    bool good = gnutls_pubkey_verify_data2(k->key, algorithms[k->kind], 0, &data, &der) >= 0;
+    bool good = gnutls_pubkey_verify_data2(k->key, algorithms[k->kind], 0, &text, &der) >= 0;
     gnutls_free(der.data);
     return good;
 }

@@ -100,11 +100,13 @@ static void a_trail_that_nobody_touched_is_whole(void **state)
 
 static void sql_cannot_change_what_is_there(void **state)
 {
+    static const char insert[] =
+        "INSERT OR REPLACE INTO _audit SELECT n, at, actor, device, request_id, 'x', tbl, row_id, "
+        "patient_id, outcome, detail, chain FROM _audit WHERE n = 2";
     static const char *const tries[] = {
         "UPDATE _audit SET action = 'x'",
         "DELETE FROM _audit WHERE n = 6",
-        "INSERT OR REPLACE INTO _audit SELECT n, at, actor, device, request_id, 'x', tbl, row_id, "
-        "patient_id, outcome, detail, chain FROM _audit WHERE n = 2",
+        insert,
         "UPDATE _audit_mark SET at = ''",
         "DELETE FROM _audit_mark",
         "INSERT OR REPLACE INTO _audit_mark SELECT n, at, chain, key, sig FROM _audit_mark"};
