@@ -95,6 +95,8 @@ def run_tap(name, command, timeout, env):
             seen += 1
             record("skipped", f"{name}/{m[1]}", "the program says why")
             continue
+        if line.startswith("## "):  # a figure or a seed
+            print(line, flush=True)
         m = re.match(r"(not ok|ok) \d+ - (\S+)(.*)", line)
         if not m:
             continue

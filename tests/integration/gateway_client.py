@@ -71,10 +71,14 @@ class Gateway:
             raise RuntimeError("%s: %s" % (" ".join(args), done.stderr))
         return done.stdout.strip()
 
-    def start(self, env=None):
+    def serve(self, env=None):
+        """Starts it without waiting."""
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen([PROGRAM, "--config", self.config, "serve"], stderr=log,
                                             env=dict(os.environ, **(env or {})))
+
+    def start(self, env=None):
+        self.serve(env)
         for _ in range(200):
             try:
                 if self.get("/healthz")[0] == 200:
