@@ -319,6 +319,10 @@ static void render_code(struct chart *h, const struct code *k)
         render_value_of(out, k->rows[i], "value", "value_decimal");
         base_buf_char(out, ',');
         render_value_of(out, k->rows[i], "text", "value_text");
+        base_buf_char(out, ',');
+        render_value_of(out, k->rows[i], "code", "value_code");
+        base_buf_char(out, ',');
+        render_value_of(out, k->rows[i], "components", "components");
         base_buf_str(out, i > 0 ? "}," : "}");
     }
     base_buf_str(out, "]}");

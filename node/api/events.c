@@ -112,6 +112,7 @@ static void send_event(struct stream *s, const struct event *e, const struct nod
 {
     char id[EVENTS_ID_BYTES];
     char uuid[BASE_UUID_CHARS + 1];
+    char patient[BASE_UUID_CHARS + 1] = "";
     char data[400];
     snprintf(id, sizeof id, "%08x.%lld", s->events->boot, (long long)e->seq);
     if (!base_uuid_is_zero(&e->order_id) && listed(s->tables, s->table_count, "medication_order") &&
@@ -121,9 +122,13 @@ static void send_event(struct stream *s, const struct event *e, const struct nod
     if (!wants(s, e, session))
         return;
     base_uuid_format(&e->id, uuid);
+    if (!base_uuid_is_zero(&e->patient_id))
+        base_uuid_format(&e->patient_id, patient);
     snprintf(data, sizeof data,
-             "{\"table\":\"%s\",\"id\":\"%s\",\"op\":\"%s\",\"sync\":%s%s%s,\"local\":%s}",
-             e->table, uuid, op_word(e->op), e->sync >= 0 ? "\"" : "",
+             "{\"table\":\"%s\",\"id\":\"%s\",\"patient_id\":%s%s%s,\"op\":\"%s\",\"sync\":%s%s%s,"
+             "\"local\":%s}",
+             e->table, uuid, patient[0] != '\0' ? "\"" : "", patient[0] != '\0' ? patient : "null",
+             patient[0] != '\0' ? "\"" : "", op_word(e->op), e->sync >= 0 ? "\"" : "",
              e->sync >= 0 ? node_sync_name((enum node_sync)e->sync) : "null",
              e->sync >= 0 ? "\"" : "", e->local ? "true" : "false");
     if (has_left(s, e))

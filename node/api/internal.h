@@ -254,6 +254,7 @@ void api_on_delete(struct net_http_exchange *x, void *user);
 void api_on_transaction(struct net_http_exchange *x, void *user);
 void api_on_events(struct net_http_exchange *x, void *user);
 void api_on_chart(struct net_http_exchange *x, void *user);
+void api_on_board(struct net_http_exchange *x, void *user);
 void api_on_conflicts(struct net_http_exchange *x, void *user);
 void api_on_conflict(struct net_http_exchange *x, void *user);
 void api_on_resolution(struct net_http_exchange *x, void *user);
@@ -270,7 +271,9 @@ void api_on_metrics(struct net_http_exchange *x, void *user);
 void api_on_openapi(struct net_http_exchange *x, void *user);
 void api_on_trust(struct net_http_exchange *x, void *user);
 void api_on_trust_ca(struct net_http_exchange *x, void *user);
-void api_on_root(struct net_http_exchange *x, void *user);
+void api_on_app(struct net_http_exchange *x, void *user);
+void api_on_app_file(struct net_http_exchange *x, void *user);
+void api_on_app_worker(struct net_http_exchange *x, void *user);
 
 /* openapi.c */
 void api_openapi_write(struct base_buf *out, const struct core_catalog *catalog);

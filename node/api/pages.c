@@ -1,6 +1,5 @@
 /*
- * What is no table: the state of the sync, health, metrics, how to trust this node, and what this
- * address is.
+ * What is no table: the state of the sync, health, metrics, and how to trust this node.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -292,14 +291,4 @@ void api_on_trust_ca(struct net_http_exchange *x, void *user)
     net_http_reply_header(x, "Content-Disposition", "attachment; filename=\"everward-ca.crt\"");
     net_http_reply(x, 200, "application/x-x509-ca-cert", a->ca_pem, strlen(a->ca_pem));
     api_free(c);
-}
-
-void api_on_root(struct net_http_exchange *x, void *user)
-{
-    page(x, user, "Everward",
-         "<p>This is an Everward node: it keeps a ward working when its line to the centre is "
-         "down.</p>"
-         "<ul><li><a href=\"/openapi.json\">What programs can ask it</a> (OpenAPI 3.1)</li>"
-         "<li><a href=\"/trust\">How devices come to trust it</a></li><li><a href=\"/readyz\">Is "
-         "it ready</a></li></ul>");
 }

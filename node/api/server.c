@@ -12,7 +12,10 @@
 static struct node_api *running;
 
 static const struct net_http_route routes[] = {
-    {"GET", "/", 0, true, api_on_root}, /* anybody: no data */
+    {"GET", "/", 0, true, api_on_app}, /* anybody: the app's files hold no data */
+    {"GET", "/pair", 0, true, api_on_app},
+    {"GET", "/app/{file}", 0, true, api_on_app_file},
+    {"GET", "/sw.js", 0, true, api_on_app_worker},
     {"GET", "/healthz", 0, true, api_on_healthz},
     {"GET", "/readyz", 0, true, api_on_readyz},
     {"GET", "/metrics", 0, true, api_on_metrics},      /* loopback */
@@ -34,6 +37,7 @@ static const struct net_http_route routes[] = {
     {"POST", "/api/v1/quarantine/{seq}/retry", API_BODY_BYTES_MAX, true, api_on_quarantine_retry},
     {"POST", "/api/v1/quarantine/{seq}/drop", API_BODY_BYTES_MAX, true, api_on_quarantine_drop},
     {"GET", "/api/v1/patients/{id}/chart", 0, true, api_on_chart},
+    {"GET", "/api/v1/wards/{id}/board", 0, true, api_on_board},
     {"GET", "/api/v1/{table}", 0, true, api_on_list},
     {"POST", "/api/v1/{table}", API_BODY_BYTES_MAX, true, api_on_create},
     {"GET", "/api/v1/{table}/{id}", 0, true, api_on_get},

@@ -128,7 +128,7 @@ class Reading(Api):
         self.refused(self.ann.get(f"task/{row_id(999998)}/history"), 404, "not_found")
 
     def test_every_reply_carries_age_request_id_and_safe_headers(self):
-        for path in ("patient", f"patient/{PAT}", "sync", "/readyz", "/openapi.json", "/trust", "/"):
+        for path in ("patient", f"patient/{PAT}", "sync", "/readyz", "/openapi.json", "/trust"):
             reply = self.ann.get(path)
             for name in ("Data-As-Of", "X-Request-Id", "Content-Security-Policy"):
                 self.assertIn(name, reply.headers, path)

@@ -1,0 +1,127 @@
+"""A real browser against a real node, gateway and PostgreSQL.
+
+    world = World("ward.mjs")           # stack with a synthetic hospital, two nodes, chromium
+    world.run("scenario")               # a function exported by that file; raises AssertionError with its stack
+    world.close()
+
+EVERWARD_BUILD names the build folder; screenshots go to build/e2e.
+"""
+
+import datetime
+import filecmp
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(1, os.path.join(ROOT, "tests", "integration"))
+
+import stack  # noqa: E402
+
+ARTEFACTS = os.path.join(ROOT, "build", "e2e")
+NEEDS = ("node", "npm", "chromium", "certutil")
+TENANT, PATIENTS = "Lakeside", 60
+ANSWER_S = 90
+
+
+def missing():
+    """What a test in a browser lacks here; "" if nothing."""
+    if not stack.built():
+        return "everward is not built"
+    gone = [n for n in NEEDS if not shutil.which(n)]
+    return f"{', '.join(gone)}: packaging/install-deps test" if gone else ""
+
+
+def modules():
+    """node_modules as the lock file says; no browser is downloaded."""
+    lock, mark = (os.path.join(HERE, n) for n in ("package-lock.json", os.path.join("node_modules", ".everward-lock")))
+    if os.path.exists(mark) and filecmp.cmp(lock, mark, shallow=False):
+        return
+    done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=HERE, capture_output=True, text=True,
+                          timeout=180, env={**os.environ, "PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD": "1"})
+    if done.returncode != 0:
+        raise RuntimeError(f"npm ci: {done.stderr[-2000:]}")
+    shutil.copyfile(lock, mark)
+
+
+def hospital(s):
+    folder = os.path.join(s.folder, "fhir")
+    now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0).isoformat()
+    subprocess.run([os.path.join(ROOT, "packaging", "synthetic-hospital"), "--seed", "7", "--patients", str(PATIENTS), "--wards", "2",
+                    "--days", "1", "--until", now, "--out", folder, "--quiet"], check=True)
+    s.gateway.cli("import", "fhir", folder, "--tenant", TENANT)
+
+
+class World:
+    def __init__(self, scenarios, nodes=("Alder", "Birch")):
+        modules()
+        os.makedirs(ARTEFACTS, exist_ok=True)
+        self.stack = stack.Stack().start()
+        self.process = None
+        try:
+            self.stack.tenant(TENANT)
+            hospital(self.stack)
+            self.nodes = {n: self.stack.node(n, TENANT) for n in nodes}
+            self.process = subprocess.Popen(["node", os.path.join(HERE, "driver.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            text=True, cwd=HERE)
+            self.tell({"scenarios": scenarios, "artefacts": ARTEFACTS, "user": stack.USER, "password": stack.PASSWORD,
+                       "cas": [os.path.join(n.state, "tls", "ca.crt") for n in self.nodes.values()],
+                       "nodes": {k: f"https://127.0.0.1:{n.port}" for k, n in self.nodes.items()}})
+            self.listen()
+        except BaseException:
+            self.close()
+            raise
+
+    def tell(self, what):
+        print(json.dumps(what), file=self.process.stdin, flush=True)
+
+    def listen(self):
+        """Answers what the scenario asks for, until it is done."""
+        while True:
+            line = self.process.stdout.readline()
+            if not line:
+                raise AssertionError("the driver of the browser ended")
+            said = json.loads(line)
+            if "ask" not in said:
+                return said
+            try:
+                self.tell({"value": getattr(self, "do_" + said["ask"])(**said["args"])})
+            except Exception as e:  # noqa: BLE001 - the scenario fails with it
+                self.tell({"error": f"{type(e).__name__}: {e}"})
+
+    def run(self, scenario):
+        self.tell({"run": scenario})
+        said = self.listen()
+        if "failed" in said:
+            raise AssertionError(said["failed"])
+
+    def do_link(self, node, to):
+        self.nodes[node].link(to)
+
+    def do_status(self, node):
+        return self.nodes[node].status()
+
+    def do_wait_current(self, node):
+        return self.nodes[node].wait_current()
+
+    def do_stop(self, node):
+        self.nodes[node].stop()
+
+    def do_start(self, node):
+        self.nodes[node].start()
+
+    def do_count(self, table):
+        return int(self.stack.as_app(TENANT, f"SELECT count(*) FROM ward.{table}")[0][0])
+
+    def close(self):
+        if self.process is not None:
+            self.process.stdin.close()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+            self.process.stdout.close()
+        self.stack.stop()

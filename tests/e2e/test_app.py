@@ -1,0 +1,53 @@
+"""The ward app in Debian's Chromium, on the node's own TLS."""
+
+import filecmp
+import os
+import unittest
+
+import e2e_fixture as e2e
+
+
+class Copies(unittest.TestCase):
+    def test_the_library_in_the_app_is_the_one_that_the_lock_file_pins(self):
+        if e2e.missing():
+            self.skipTest(e2e.missing())
+        e2e.modules()
+        self.assertTrue(filecmp.cmp(os.path.join(e2e.ROOT, "node", "web", "preact.js"),
+                                    os.path.join(e2e.HERE, "node_modules", "htm", "preact", "standalone.module.js"), shallow=False))
+
+
+class Ward(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if e2e.missing():
+            raise unittest.SkipTest(e2e.missing())
+        cls.world = e2e.World("ward.mjs")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.world.close()
+
+    def test_nobody_sees_a_patient_before_the_login(self):
+        self.world.run("nobodySeesAPatientBeforeTheLogin")
+
+    def test_the_board_is_there_at_once(self):
+        self.world.run("theBoardIsThereWithinASecond")
+
+    def test_a_round_of_vital_signs_appears_on_the_other_tablet(self):
+        self.world.run("aRoundOfVitalSignsAppearsOnTheOtherTablet")
+
+    def test_the_outage_is_told_and_nothing_is_lost(self):
+        self.world.run("theOutageIsToldAndNothingIsLost")
+
+    def test_what_looks_like_a_slip_is_asked_about(self):
+        self.world.run("whatLooksLikeASlipIsAskedAbout")
+
+    def test_the_tablets_own_wifi_goes_and_comes(self):
+        self.world.run("theTabletsOwnWifiGoesAndComes")
+
+    def test_every_screen_is_legible_in_three_widths_by_day_and_night(self):
+        self.world.run("everyScreenIsLegible")
+
+
+if __name__ == "__main__":
+    unittest.main()
