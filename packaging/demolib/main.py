@@ -2,6 +2,7 @@
 packaging/demolib/main.py - behind packaging/demo: sets the scene, plays the story, tells how it went.
 """
 import argparse
+import datetime
 import json
 import os
 import secrets
@@ -29,8 +30,11 @@ def say(text):
 def import_hospital(stack, tenant, seed, patients):
     """Made from a fixed seed: names and numbers of nobody."""
     folder = os.path.join(stack.folder, f"fhir-{seed}")
+    # Its present is the first run's: a ward's screen with last summer's vital signs would show nothing due.
+    until = stack.facts.setdefault("until", datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:00:00+00:00"))
+    stack.save()
     subprocess.run([os.path.join(HERE, "synthetic-hospital"), "--seed", str(seed), "--patients", str(patients), "--wards", str(WARDS),
-                    "--days", str(DAYS), "--out", folder], check=True, stdout=subprocess.DEVNULL)
+                    "--days", str(DAYS), "--until", until, "--out", folder], check=True, stdout=subprocess.DEVNULL)
     return stack.gateway_command("import", "fhir", folder, "--tenant", tenant)
 
 
@@ -78,6 +82,8 @@ def write_demo_json(stack, password):
 def what_to_try(stack, password):
     alder, birch = stack.node_config("Alder"), stack.node_config("Birch")
     say("\nEverything is running. Try:")
+    say(f"  the ward app: open {stack.node_url('Alder')}/ in a browser, log in as {USER} with {password}")
+    say("    (the browser warns unless it trusts the node's own CA, see /trust; two windows show how entries appear on both)")
     for node in NODES:
         say(f"  {node:6} {stack.node_url(node)}  user {USER}  password {password}  CA {stack.node_ca(node)}")
     say(f"  {stack.everward} status --config {alder}")

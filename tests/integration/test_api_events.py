@@ -34,7 +34,7 @@ class Streams(unittest.TestCase):
         stream = self.events()
         row = self.write()
         event = stream.wait(lambda e: e[1] == "row" and e[2]["id"] == row["id"])
-        self.assertEqual(event[2], {"table": "observation", "id": row["id"], "op": "create", "sync": "pending", "local": True})
+        self.assertEqual(event[2], {"table": "observation", "id": row["id"], "patient_id": PAT, "op": "create", "sync": "pending", "local": True})
 
     def test_what_the_centre_sends_appears_with_its_state(self):
         stream = self.events("?tables=patient")
