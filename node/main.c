@@ -39,7 +39,12 @@ static const struct command {
      "Writes the whole node into one sealed file, also while it runs; --verify restores it for "
      "real into a scratch folder.",
      node_cmd_backup},
-    {"restore", "FILE", "Puts a backup into an empty state folder.", node_cmd_restore},
+    {"restore", "FILE [--escrow FILE --recovery-key FILE]",
+     "Puts a backup into an empty state folder; with escrow and recovery key also if the wrapping "
+     "key is lost.",
+     node_cmd_restore},
+    {"keys", "rewrap file PATH|passphrase FILE|credential; escrow; accept-recovery KEY",
+     "Changes what the keys are wrapped under; prints the escrow.", node_cmd_keys},
     {"audit", "verify|report [patient ID] [actor ID] [action NAME] [break-glass] [before N]",
      "Checks the audit trail; tells who has seen a chart, newest first.", node_cmd_audit},
     {"config", "check|show [--origin]", "Checks or prints the configuration.", node_cmd_config},
@@ -77,6 +82,10 @@ static const char **valued(struct node_cli *cli, const char *arg)
         return &cli->state_dir;
     if (strcmp(arg, "--name") == 0)
         return &cli->name;
+    if (strcmp(arg, "--escrow") == 0)
+        return &cli->escrow;
+    if (strcmp(arg, "--recovery-key") == 0)
+        return &cli->recovery_key;
     return strcmp(arg, "--host") == 0 ? &cli->host : NULL;
 }
 

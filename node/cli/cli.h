@@ -25,9 +25,10 @@ enum node_exit {
 enum { NODE_CLI_WORDS_MAX = 8 };
 
 struct node_cli {
-    const char *config_path; /* NULL: /etc/everward/everward.conf if it is there */
-    const char *state_dir;   /* --state-dir, or NULL */
-    const char *name, *host; /* --name, --host of setup */
+    const char *config_path;           /* NULL: /etc/everward/everward.conf if it is there */
+    const char *state_dir;             /* --state-dir, or NULL */
+    const char *name, *host;           /* --name, --host of setup */
+    const char *escrow, *recovery_key; /* files; restore */
     bool json, origin, verify;
     int word_count;
     const char *words[NODE_CLI_WORDS_MAX]; /* behind the command */
@@ -51,6 +52,7 @@ int node_cmd_conflicts(struct node_cli *cli);
 int node_cmd_export_outbox(struct node_cli *cli);
 int node_cmd_backup(struct node_cli *cli);
 int node_cmd_restore(struct node_cli *cli);
+int node_cmd_keys(struct node_cli *cli);
 int node_cmd_audit(struct node_cli *cli);
 int node_cmd_config(struct node_cli *cli);
 int node_cmd_version(struct node_cli *cli);

@@ -11,6 +11,7 @@
 #include "node/cli/control.h"
 #include "node/cli/files.h"
 #include "node/cli/identity.h"
+#include "sync/seal/seal.h"
 
 /* Alone on the folder: no daemon. */
 static int lock_folder(const char *dir, int *out, struct base_err *err)
@@ -104,6 +105,55 @@ int node_cmd_backup(struct node_cli *cli)
     return NODE_EXIT_OK;
 }
 
+/* "ewescrow1:<node>:<recovery key>:<sealed>": the first line of the file. */
+static int read_escrow(const char *path, const struct base_uuid *node,
+                       uint8_t out[NODE_KEYS_ESCROW_BYTES], struct base_err *err)
+{
+    struct base_buf b;
+    struct base_uuid of;
+    base_buf_init(&b, NODE_FILE_BYTES_MAX);
+    int rc = node_file_read(path[0] == '/' ? "" : ".", path + (path[0] == '/'), &b, err);
+    if (rc == 0) {
+        char *text = b.data == NULL ? "" : b.data;
+        const char *sealed = NULL;
+        if (b.len > 0)
+            text[strcspn(text, "\r\n")] = '\0';
+        if (strncmp(text, "ewescrow1:", 10) == 0 && strlen(text) > 10 + BASE_UUID_CHARS + 66)
+            sealed = text + 10 + BASE_UUID_CHARS + 1 + 64 + 1;
+        if (sealed == NULL || !base_uuid_parse(&of, text + 10, BASE_UUID_CHARS) ||
+            !seal_hex_decode(out, NODE_KEYS_ESCROW_BYTES, sealed, strlen(sealed)))
+            rc = base_fail(err, BASE_EINVALID,
+                           "%s is not an escrow: it begins with ewescrow1: (everward-gateway node "
+                           "escrow, or everward keys escrow)",
+                           path);
+        else if (!base_uuid_equal(&of, node))
+            rc = base_fail(err, BASE_EKEY, "%s is the escrow of another node", path);
+    }
+    base_buf_release(&b);
+    return rc;
+}
+
+/* New keys.sealed from the escrow, under the source of the configuration, which is made if it is a key file. */
+static int recover_keys(const struct node_cli *cli, const struct node_backup_facts *f,
+                        struct node_keys **out, struct base_err *err)
+{
+    char key_file[NODE_PATH_BYTES_MAX];
+    struct node_keys_source source;
+    uint8_t escrow[NODE_KEYS_ESCROW_BYTES];
+    int rc = read_escrow(cli->escrow, &f->store.id.node_id, escrow, err);
+    if (rc == 0)
+        rc = node_cli_key_source(cli, &source, key_file, sizeof key_file, err);
+    if (rc == 0 && source.key_file != NULL) {
+        rc = node_keys_make_key_file(source.key_file, err);
+        rc = rc == BASE_EEXISTS ? 0 : rc;
+    }
+    if (rc == 0)
+        rc = node_keys_recover(node_cli_state_dir(cli), &source, escrow, cli->recovery_key, out,
+                               err);
+    /* an attempt that died behind it left them */
+    return rc == BASE_EEXISTS ? node_keys_open(node_cli_state_dir(cli), &source, out, err) : rc;
+}
+
 static int restore(struct node_cli *cli, const char *bundle, struct node_backup_facts *f,
                    struct base_err *err)
 {
@@ -118,10 +168,13 @@ static int restore(struct node_cli *cli, const char *bundle, struct node_backup_
     if (rc == 0 && node_file_exists(dir, NODE_IDENTITY_FILE))
         rc = base_fail(err, BASE_EEXISTS,
                        "%s belongs to a node already; move it away, or choose another folder", dir);
-    if (rc == 0)
+    if (rc == 0 && cli->escrow != NULL) {
+        rc = recover_keys(cli, f, &keys, err);
+    } else if (rc == 0) {
         rc = node_backup_keys(bundle, dir, err);
-    if (rc == 0)
-        rc = open_keys(cli, &keys, err);
+        if (rc == 0)
+            rc = open_keys(cli, &keys, err);
+    }
     if (rc == 0)
         rc = node_backup_restore(bundle, dir, keys, false, f, err);
     node_keys_free(keys);

@@ -320,6 +320,8 @@ static const struct {
                 {"audit_verify", control_audit_verify},
                 {"audit_report", control_audit_report},
                 {"ping", do_ping},
+                {"escrow", control_escrow},
+                {"accept_recovery", control_accept_recovery},
                 {"backup", control_backup}};
 
 static void run_line(struct client *k)

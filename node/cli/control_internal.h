@@ -53,6 +53,10 @@ void control_start_work(struct client *k,
 void control_audit_verify(struct client *k, const cJSON *o);
 void control_audit_report(struct client *k, const cJSON *o);
 
+/* control_keys.c */
+void control_escrow(struct client *k, const cJSON *o);
+void control_accept_recovery(struct client *k, const cJSON *o);
+
 /* control_backup.c */
 void control_backup(struct client *k, const cJSON *o);
 

@@ -115,6 +115,12 @@ static int open_files(struct daemon *d, struct base_err *err)
         rc = lock_dir(d, err);
     if (rc == 0)
         rc = node_identity_read(d->dir, &d->identity, err);
+    if (rc == 0 && node_file_exists(d->dir, "wiped.json") &&
+        !node_file_exists(d->dir, NODE_KEYS_FILE))
+        rc = base_fail(err, BASE_EKEY,
+                       "%s was wiped by order of the centre: its keys are gone, wiped.json is the "
+                       "proof. Restore a backup with the escrow, or set the node up anew elsewhere",
+                       d->dir);
     if (rc == BASE_ENOTFOUND)
         rc = base_fail(err, rc, "%s is not set up: run `everward setup <invite>` first", d->dir);
     if (rc == 0)
@@ -124,6 +130,38 @@ static int open_files(struct daemon *d, struct base_err *err)
     if (rc == 0)
         rc = node_keys_open(d->dir, &source, &d->keys, err);
     return rc == 0 ? read_certificates(d, err) : rc;
+}
+
+/* The centre has asked for it, and nothing unsent is left. The proof stays in the folder: it holds no secret. */
+static int wipe(void *user, const char *statement, const uint8_t sig[NODE_KEYS_SIGNATURE_BYTES],
+                struct base_err *err)
+{
+    struct daemon *d = user;
+    char key_file[NODE_PATH_BYTES_MAX];
+    struct node_keys_source source;
+    struct base_buf b;
+    base_buf_init(&b, 4096);
+    base_buf_str(&b, "{\"statement\":");
+    base_buf_json_str(&b, statement);
+    base_buf_str(&b, ",\"sig\":\"");
+    base_buf_hex(&b, sig, NODE_KEYS_SIGNATURE_BYTES);
+    base_buf_str(&b, "\"}\n");
+    int rc = base_buf_check(&b);
+    if (rc == 0)
+        rc = node_cli_key_source(d->cli, &source, key_file, sizeof key_file, err);
+    if (rc == 0)
+        rc = node_keys_destroy(d->dir, source.key_file, err);
+    if (rc == 0 && node_file_write(d->dir, "wiped.json", b.data, b.len, err) != 0)
+        base_log(BASE_LOG_ERROR, "wipe", "the proof could not be kept: %s", err->text);
+    base_buf_release(&b);
+    return rc;
+}
+
+static void stop(struct daemon *d);
+
+static void wiped(void *user)
+{
+    stop(user);
 }
 
 static int start_engine(struct daemon *d, struct base_err *err)
@@ -137,6 +175,9 @@ static int start_engine(struct daemon *d, struct base_err *err)
         .audience = d->identity.audience,
         .keys = d->keys,
         .state_dir = d->dir,
+        .wipe = wipe,
+        .wiped = wiped,
+        .wipe_user = d,
         .verify_every_s = base_config_int(d->cli->config, "sync", "verify_hours") * 3600};
     return node_engine_start(&d->engine, &d->loop, d->store, &c, err);
 }

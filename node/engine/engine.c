@@ -288,6 +288,7 @@ void engine_decide(struct node_engine *e)
            CORE_DO_WAIT)
         start(e, what);
     engine_audit_tick(e);
+    engine_escrow_tick(e);
     if (e->refresh_again)
         engine_refresh(e);
     int64_t now = base_clock_monotonic_ms();
@@ -307,6 +308,7 @@ static void free_when_closed(uv_handle_t *handle)
     void (*stopped)(void *) = e->stopped;
     void *user = e->stopped_user;
     engine_audit_close(e);
+    engine_escrow_close(e);
     seal_wipe(e->ticket, sizeof e->ticket);
     for (int i = 0; i < 2; i++)
         base_buf_release(&e->batch[i].body);
@@ -411,10 +413,13 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
     }
     int rc = engine_audit_open(e, err);
     if (rc == 0)
+        rc = engine_escrow_open(e, err);
+    if (rc == 0)
         rc = node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path,
                                  err);
     if (rc != 0) {
         engine_audit_close(e);
+        engine_escrow_close(e);
         free(e);
         free(b);
         return rc;
@@ -422,6 +427,9 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
     e->loop = loop;
     e->store = store;
     e->keys = config->keys;
+    e->wipe = config->wipe;
+    e->wiped = config->wiped;
+    e->wipe_user = config->wipe_user;
     e->identity = *node_store_identity(store);
     memcpy(e->ticket, config->ticket, sizeof e->ticket);
     (void)snprintf(e->audience, sizeof e->audience, "%s", config->audience);

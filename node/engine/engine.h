@@ -12,8 +12,13 @@
 #include "node/keys/keys.h"
 #include "node/store/store.h"
 #include "node/store/sync.h"
+#include "sync/base/buf.h"
 
 struct node_engine;
+
+/* Destroys the keys for good; keeps the proof. On the loop. Nonzero: nothing is destroyed. */
+typedef int (*node_wipe_cb)(void *user, const char *statement,
+                            const uint8_t sig[NODE_KEYS_SIGNATURE_BYTES], struct base_err *err);
 
 struct node_engine_config {
     const char *gateway_url;     /* "https://host:port" */
@@ -22,7 +27,10 @@ struct node_engine_config {
     const char *audience;        /* of the node's tokens */
     struct node_keys *keys;
     const char *state_dir;
-    int64_t verify_every_s; /* 0: on demand only */
+    int64_t verify_every_s;    /* 0: on demand only */
+    node_wipe_cb wipe;         /* the centre asks for it and nothing is unsent; NULL: never */
+    void (*wiped)(void *user); /* the proof is at the centre, or could not be brought there */
+    void *wipe_user;
 };
 
 enum node_state { NODE_CURRENT, NODE_SYNCING, NODE_OFFLINE, NODE_ATTENTION };
@@ -51,6 +59,10 @@ void node_engine_stop(struct node_engine *e, void (*stopped)(void *user), void *
 void node_engine_status(const struct node_engine *e, struct node_engine_status *out);
 void node_engine_kick(struct node_engine *e); /* sync now; also after every local write */
 void node_engine_link(struct node_engine *e, bool open); /* kept over restarts */
+/* The keys sealed for the tenant's recovery key, to be printed: "ewescrow1:<node>:<recovery key>:<sealed>", hex.
+ * BASE_ENOTFOUND: no recovery key is known here. For jobs. */
+int node_engine_escrow_text(struct node_db *db, const struct node_keys *keys, struct base_buf *out,
+                            struct base_err *err);
 /* An audit entry of the node itself; kept before the store is closed. detail: ids and words of ours only. */
 void node_engine_audit(struct node_engine *e, const char *action, const char *outcome,
                        const char *detail);

@@ -16,7 +16,7 @@ struct export
     struct node_job job;
     struct node_engine *e;
     char path[EXPORT_PATH_BYTES_MAX];
-    int64_t changes;
+    int64_t changes, last; /* exported up to here */
     void *user;
     node_exported_cb done;
 };
@@ -57,7 +57,7 @@ static int export_batches(struct export *x, struct node_db *db, int fd, struct b
         if (rc != 0 || count == 0)
             break;
         x->changes += count;
-        after = last.seq;
+        x->last = after = last.seq;
     }
     return rc;
 }
@@ -78,13 +78,32 @@ static int export_run(struct node_job *job, struct node_db *db, struct base_err 
     return rc;
 }
 
-static void export_done(struct node_job *job)
+static void told(struct node_job *job)
 {
     struct export *x = (struct export *)job;
     struct node_engine *e = x->e;
     x->done(x->user, job->rc, x->changes, job->rc == 0 ? "" : job->err.text);
     free(x);
     engine_done(e);
+}
+
+/* What is in the file need not hold up a wipe of this node: known once it is kept. */
+static int note_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    char text[24];
+    (void)snprintf(text, sizeof text, "%lld", (long long)((struct export *)job)->last);
+    return node_meta_set(db, "exported_seq", text, err);
+}
+
+static void export_done(struct node_job *job)
+{
+    struct export *x = (struct export *)job;
+    if (job->rc != 0 || x->last == 0) {
+        told(job);
+        return;
+    }
+    x->job = (struct node_job){.run = note_run, .done = told};
+    node_store_write(x->e->store, &x->job);
 }
 
 int node_engine_export(struct node_engine *e, const char *path, void *user, node_exported_cb done,

@@ -108,6 +108,7 @@ static void settled(struct node_job *job)
         e->status.head = e->hello_head;
         core_session_on_hello(&e->session, e->hello_catalog, e->status.sync.filled);
         engine_audit_greeted(e);
+        engine_escrow_greeted(e);
     }
     engine_refresh(e);
     engine_done(e);

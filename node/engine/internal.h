@@ -5,7 +5,7 @@
  *   pull.c     catalog, feed                             push.c    outbox to batches, receipts
  *   fill.c     first fill, page by page, one ahead
  *   verify.c   digests and repair                        export.c  the outbox as a file
- *   audit.c    the audit trail on its way to its witness
+ *   audit.c    the audit trail on its way to its witness  escrow.c  keys in the tenant's safe; wipe
  */
 #ifndef NODE_ENGINE_INTERNAL_H
 #define NODE_ENGINE_INTERNAL_H
@@ -57,6 +57,7 @@ struct engine_range {
 struct engine_verify; /* verify.c */
 struct engine_fill;   /* fill.c */
 struct engine_audit;  /* audit.c */
+struct engine_escrow; /* escrow.c */
 
 struct node_engine {
     uv_loop_t *loop;
@@ -111,6 +112,10 @@ struct node_engine {
     int64_t verify_at_ms;
 
     struct engine_audit *audit;
+    struct engine_escrow *escrow;
+    node_wipe_cb wipe; /* NULL: this node does not wipe itself */
+    void (*wiped)(void *user);
+    void *wipe_user;
     char witness[256]; /* why the centre does not believe our audit trail, or "" */
 };
 
@@ -149,6 +154,13 @@ int engine_audit_open(struct node_engine *e, struct base_err *err);
 void engine_audit_close(struct node_engine *e); /* when nothing is under way any more */
 void engine_audit_tick(struct node_engine *e);
 void engine_audit_greeted(struct node_engine *e); /* a sync session begins: its head goes out now */
+
+/* escrow.c */
+int engine_escrow_open(struct node_engine *e, struct base_err *err);
+void engine_escrow_close(struct node_engine *e);
+void engine_escrow_tick(struct node_engine *e);
+void engine_escrow_greeted(struct node_engine *e);
+int engine_recovery_key(struct node_db *db, uint8_t key[32], bool *pinned, struct base_err *err);
 
 /* push.c */
 void engine_push(struct node_engine *e);

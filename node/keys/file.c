@@ -1,6 +1,7 @@
 /* node/keys/file.c - a small file that is there whole or not at all. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -162,5 +163,45 @@ out:
     if (fd >= 0)
         close(fd);
     close(dir_fd);
+    return rc;
+}
+
+static int shred(const char *path, struct base_err *err)
+{
+    uint8_t noise[256];
+    struct stat st;
+    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == EACCES && chmod(path, 0600) == 0) /* a key file is 0400 */
+        fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : fail_errno(err, path, "", "open it");
+    int rc = fstat(fd, &st) != 0 ? -1 : 0;
+    for (off_t at = 0; rc == 0 && at < st.st_size; at += (off_t)sizeof noise) {
+        randombytes_buf(noise, sizeof noise);
+        off_t left = st.st_size - at;
+        rc = write_all(fd, noise, left < (off_t)sizeof noise ? (size_t)left : sizeof noise);
+    }
+    if (rc == 0)
+        rc = fsync(fd);
+    (void)close(fd);
+    if (rc != 0 || unlink(path) != 0)
+        return fail_errno(err, path, "", "destroy it");
+    return 0;
+}
+
+int node_keys_destroy(const char *dir, const char *key_file, struct base_err *err)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%s", dir, NODE_KEYS_FILE);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return base_fail(err, BASE_ETOOBIG, "the path is too long");
+    int rc = shred(path, err);
+    if (rc == 0 && key_file != NULL)
+        rc = shred(key_file, err);
+    int fd = rc == 0 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (rc == 0 && (fd < 0 || fsync(fd) != 0))
+        rc = fail_errno(err, dir, NODE_KEYS_FILE, "sync the folder");
+    if (fd >= 0)
+        (void)close(fd);
     return rc;
 }

@@ -272,9 +272,44 @@ int node_keys_escrow(const struct node_keys *k,
                      const uint8_t recovery_public[NODE_KEYS_PUBLIC_BYTES],
                      uint8_t out[NODE_KEYS_ESCROW_BYTES], struct base_err *err)
 {
-    if (crypto_box_seal(out, k->data, NODE_KEYS_KEY_BYTES, recovery_public) != 0)
+    if (crypto_box_seal(out, k->data, SEALED_BYTES, recovery_public) != 0)
         return base_fail(err, BASE_EINVALID, "the recovery key is not a usable public key");
     return 0;
+}
+
+static int open_escrow(const uint8_t escrow[NODE_KEYS_ESCROW_BYTES], const uint8_t *secret,
+                       struct node_keys *k, struct base_err *err)
+{
+    uint8_t public[crypto_box_PUBLICKEYBYTES];
+    if (crypto_scalarmult_base(public, secret) != 0 ||
+        crypto_box_seal_open(k->data, escrow, NODE_KEYS_ESCROW_BYTES, public, secret) != 0)
+        return base_fail(
+            err, BASE_EKEY,
+            "the recovery key does not open this escrow: it is another tenant's, or the "
+            "escrow was changed");
+    return 0;
+}
+
+int node_keys_recover(const char *dir, const struct node_keys_source *source,
+                      const uint8_t escrow[NODE_KEYS_ESCROW_BYTES], const char *recovery_file,
+                      struct node_keys **out, struct base_err *err)
+{
+    struct node_keys_wrap secret;
+    int rc = node_keys_key_read(recovery_file, &secret, err);
+    if (rc != 0)
+        return base_err_prefix(err, rc, "the recovery key");
+    struct node_keys *k = keys_alloc(err);
+    rc = k == NULL ? BASE_ENOMEM : open_escrow(escrow, secret.bytes, k, err);
+    node_keys_wrap_release(&secret);
+    if (rc == 0) {
+        finish(k);
+        rc = seal_to_dir(dir, k, source, false, err);
+    }
+    if (rc != 0)
+        node_keys_free(k);
+    else
+        *out = k;
+    return rc;
 }
 
 int node_keys_harden_process(struct base_err *err)

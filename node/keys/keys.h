@@ -26,7 +26,7 @@ enum {
     NODE_KEYS_KEY_BYTES = 32,
     NODE_KEYS_PUBLIC_BYTES = 32,
     NODE_KEYS_SIGNATURE_BYTES = 64,
-    NODE_KEYS_ESCROW_BYTES = NODE_KEYS_KEY_BYTES + 48, /* libsodium's sealed box */
+    NODE_KEYS_ESCROW_BYTES = 3 * NODE_KEYS_KEY_BYTES + 48, /* libsodium's sealed box */
     NODE_KEYS_PASSPHRASE_BYTES_MIN = 10,
     NODE_KEYS_PASSPHRASE_BYTES_MAX = 1024
 };
@@ -82,10 +82,16 @@ void node_keys_sign(const struct node_keys *k, const void *msg, size_t len,
                     uint8_t sig[NODE_KEYS_SIGNATURE_BYTES]);
 void node_keys_public(const struct node_keys *k, uint8_t pk[NODE_KEYS_PUBLIC_BYTES]);
 
-/* The data key for the tenant's recovery key (X25519): only its secret half opens it. */
+/* What is sealed in keys.sealed, for the tenant's recovery key (X25519): only its secret half opens it. All three keys,
+ * so that a recovered node can read its store and audit trail and is still itself at the centre. */
 int node_keys_escrow(const struct node_keys *k,
                      const uint8_t recovery_public[NODE_KEYS_PUBLIC_BYTES],
                      uint8_t out[NODE_KEYS_ESCROW_BYTES], struct base_err *err);
+/* Makes keys.sealed anew under this source from an escrow. recovery_file: the secret half, 32 bytes or 64 hex digits, mode
+ * 0400 or 0600; NULL: asked at the terminal. BASE_EKEY: the escrow was made for another key. BASE_EEXISTS: there are keys. */
+int node_keys_recover(const char *dir, const struct node_keys_source *source,
+                      const uint8_t escrow[NODE_KEYS_ESCROW_BYTES], const char *recovery_file,
+                      struct node_keys **out, struct base_err *err);
 
 /*
  * Bytes under a key derived from the data key for one use (label: ≤ 16 characters). known: goes along in the clear and must be
@@ -98,6 +104,10 @@ void node_keys_box(const struct node_keys *k, const char *label, const void *kno
 int node_keys_unbox(const struct node_keys *k, const char *label, const void *known,
                     size_t known_len, const uint8_t *box, size_t box_len, uint8_t *plain,
                     struct base_err *err);
+
+/* Overwrites and removes keys.sealed, and the key file if there is one: what they opened is lost but for an escrow.
+ * (Flash and journals may keep old blocks: full-disk encryption underneath.) */
+int node_keys_destroy(const char *dir, const char *key_file, struct base_err *err);
 
 /* No core dumps, no ptrace by others. First thing in main(). */
 int node_keys_harden_process(struct base_err *err);

@@ -138,10 +138,11 @@ static void reader_main(void *arg)
 static void submit(struct node_store *s, struct node_job *job, struct job_list *l, uv_cond_t *wake)
 {
     uv_mutex_lock(&s->mutex);
-    bool refused = s->closing || l->count >= NODE_STORE_QUEUE_MAX;
+    bool over = s->closing || (s->frozen && job->write && !job->though_frozen);
+    bool refused = over || l->count >= NODE_STORE_QUEUE_MAX;
     if (refused) {
-        job->rc = s->closing ? base_fail(&job->err, BASE_ECANCELED, "the store is closing")
-                             : base_fail(&job->err, BASE_EBUSY, "too many jobs wait");
+        job->rc = over ? base_fail(&job->err, BASE_ECANCELED, "the store is closing")
+                       : base_fail(&job->err, BASE_EBUSY, "too many jobs wait");
         job_list_add(&s->dones, job);
     } else {
         job_list_add(l, job);
@@ -162,6 +163,13 @@ void node_store_write(struct node_store *s, struct node_job *job)
 {
     job->write = true;
     submit(s, job, &s->writes, &s->write_wake);
+}
+
+void node_store_freeze(struct node_store *s, bool frozen)
+{
+    uv_mutex_lock(&s->mutex);
+    s->frozen = frozen;
+    uv_mutex_unlock(&s->mutex);
 }
 
 static void store_free(struct node_store *s)

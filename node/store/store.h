@@ -39,6 +39,7 @@ struct node_job {
     int rc;
     struct base_err err;
     bool write;
+    bool though_frozen;    /* a write that is taken all the same */
     struct node_job *next; /* the queue's */
 };
 
@@ -61,6 +62,9 @@ void node_store_close(struct node_store *s, void (*closed)(void *user), void *us
 
 void node_store_read(struct node_store *s, struct node_job *job);
 void node_store_write(struct node_store *s, struct node_job *job);
+
+/* Writes are refused from now on (BASE_ECANCELED); those that wait already are done. False: taken again. */
+void node_store_freeze(struct node_store *s, bool frozen);
 
 /* After a commit, on the loop: the rows that moved (several jobs' together, in order). */
 struct node_moved {

@@ -52,7 +52,7 @@ struct node_store {
     struct shared_catalog *newest;
     struct interned *names;
     int running;
-    bool closing;
+    bool closing, frozen;
     int failed_rc;
     char failed_text[BASE_ERR_TEXT_BYTES];
     /* ---- the loop's, or unchanging ---- */

@@ -110,6 +110,11 @@ void seal_keypair(uint8_t pk[SEAL_PUBLIC_KEY_BYTES], uint8_t sk[SEAL_SECRET_KEY_
     (void)crypto_sign_keypair(pk, sk);
 }
 
+void seal_box_keypair(uint8_t pk[SEAL_PUBLIC_KEY_BYTES], uint8_t sk[32])
+{
+    (void)crypto_box_keypair(pk, sk);
+}
+
 void seal_sign(uint8_t sig[SEAL_SIGNATURE_BYTES], const void *msg, size_t len,
                const uint8_t sk[SEAL_SECRET_KEY_BYTES])
 {

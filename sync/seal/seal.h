@@ -49,6 +49,8 @@ void seal_uuid_derived(struct base_uuid *out, const struct base_uuid *space, con
 void seal_uuid_v7(struct base_uuid *out, int64_t unix_ms);
 
 void seal_keypair(uint8_t pk[SEAL_PUBLIC_KEY_BYTES], uint8_t sk[SEAL_SECRET_KEY_BYTES]);
+/* X25519, for sealed boxes (a tenant's recovery key). */
+void seal_box_keypair(uint8_t pk[SEAL_PUBLIC_KEY_BYTES], uint8_t sk[32]);
 void seal_sign(uint8_t sig[SEAL_SIGNATURE_BYTES], const void *msg, size_t len,
                const uint8_t sk[SEAL_SECRET_KEY_BYTES]);
 bool seal_verify(const uint8_t sig[SEAL_SIGNATURE_BYTES], const void *msg, size_t len,

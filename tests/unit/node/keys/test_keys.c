@@ -412,16 +412,68 @@ static void the_escrow_opens_with_the_recovery_key_alone(void **state)
 {
     (void)state;
     struct base_err err;
-    uint8_t pk[32], sk[32], box[NODE_KEYS_ESCROW_BYTES], data[32];
+    uint8_t pk[32], sk[32], box[NODE_KEYS_ESCROW_BYTES], opened[96];
     struct node_keys_source s = with_file(key_path);
     struct node_keys *k = create(&s);
     crypto_box_keypair(pk, sk);
     assert_int_equal(node_keys_escrow(k, pk, box, &err), 0);
-    assert_int_equal(crypto_box_seal_open(data, box, sizeof box, pk, sk), 0);
-    assert_memory_equal(data, node_keys_data(k), 32);
+    assert_int_equal(crypto_box_seal_open(opened, box, sizeof box, pk, sk), 0);
+    assert_memory_equal(opened, node_keys_data(k), 32);
     box[50] ^= 1;
-    assert_int_not_equal(crypto_box_seal_open(data, box, sizeof box, pk, sk), 0);
+    assert_int_not_equal(crypto_box_seal_open(opened, box, sizeof box, pk, sk), 0);
     node_keys_free(k);
+}
+
+static void write_secret(const char *path, const uint8_t sk[32])
+{
+    char hex[65];
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    sodium_bin2hex(hex, sizeof hex, sk, 32);
+    (void)fprintf(f, "%s\n", hex);
+    (void)fclose(f);
+    assert_int_equal(chmod(path, 0400), 0);
+}
+
+/* The wrapping key is gone; the escrow brings all keys back under a new one. */
+static void an_escrow_makes_the_same_keys_under_another_wrapping(void **state)
+{
+    (void)state;
+    struct base_err err;
+    char other[PATH_MAX], secret[PATH_MAX], wrong[PATH_MAX], sealed[PATH_MAX];
+    uint8_t pk[32], sk[32], box[NODE_KEYS_ESCROW_BYTES], public[2][32];
+    struct node_keys_source s = with_file(key_path);
+    struct node_keys *k = create(&s);
+    struct node_keys *back = NULL;
+    snprintf(other, sizeof other, "%.3000s.other", key_path);
+    snprintf(secret, sizeof secret, "%.3000s.secret", key_path);
+    snprintf(wrong, sizeof wrong, "%.3000s.wrong", key_path);
+    crypto_box_keypair(pk, sk);
+    assert_int_equal(node_keys_escrow(k, pk, box, &err), 0);
+    write_secret(secret, sk);
+    sk[1] ^= 1;
+    write_secret(wrong, sk);
+    assert_int_equal(node_keys_make_key_file(other, &err), 0);
+    struct node_keys_source new_source = with_file(other);
+    assert_int_equal(node_keys_recover(dir, &new_source, box, secret, &back, &err), BASE_EEXISTS);
+    snprintf(sealed, sizeof sealed, "%.3000s/%s", dir, NODE_KEYS_FILE);
+    assert_int_equal(unlink(sealed), 0);
+    assert_int_equal(node_keys_recover(dir, &new_source, box, wrong, &back, &err), BASE_EKEY);
+    assert_int_equal(access(sealed, F_OK), -1);
+    assert_int_equal(node_keys_recover(dir, &new_source, box, secret, &back, &err), 0);
+    node_keys_free(back);
+    assert_int_equal(node_keys_open(dir, &s, &back, &err), BASE_EKEY);
+    assert_int_equal(node_keys_open(dir, &new_source, &back, &err), 0);
+    assert_memory_equal(node_keys_data(back), node_keys_data(k), 32);
+    assert_memory_equal(node_keys_audit(back), node_keys_audit(k), 32);
+    node_keys_public(k, public[0]);
+    node_keys_public(back, public[1]);
+    assert_memory_equal(public[0], public[1], 32);
+    node_keys_free(back);
+    node_keys_free(k);
+    (void)unlink(other);
+    (void)unlink(secret);
+    (void)unlink(wrong);
 }
 
 static void a_hardened_process_dumps_no_core(void **state)
@@ -458,6 +510,7 @@ int main(void)
         CASE(dying_while_rewrapping_leaves_the_old_or_the_new_wrapping),
         CASE(the_file_shows_no_key),
         CASE(the_escrow_opens_with_the_recovery_key_alone),
+        CASE(an_escrow_makes_the_same_keys_under_another_wrapping),
         CASE(a_hardened_process_dumps_no_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
