@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "node/api/internal.h"
+#include "node/people/devices.h"
 
 int api_refuse(struct api_call *c, int status, const char *code, const char *hint, const char *fmt,
                ...)
@@ -130,6 +131,9 @@ static void problem_extra(struct base_buf *extra, const struct api_problem *p)
     }
     if (p->index >= 0)
         base_buf_printf(extra, "%s\"index\":%d", extra->len > 0 ? "," : "", p->index);
+    if (p->attempts_left > 0)
+        base_buf_printf(extra, "%s\"attempts_left\":%d", extra->len > 0 ? "," : "",
+                        p->attempts_left);
     if (p->current != NULL) {
         base_buf_str(extra, extra->len > 0 ? ",\"current\":" : "\"current\":");
         base_buf_str(extra, p->current);
@@ -227,17 +231,16 @@ struct api_call *api_begin_open(struct net_http_exchange *x, struct node_api *a)
     return c;
 }
 
-/* The value of our cookie; len 0 if it is not there. */
-static const char *cookie_of(const struct net_http_exchange *x, size_t *len)
+/* The value of our cookie (name with its "="); NULL if it is not there. */
+static const char *cookie_of(const struct net_http_exchange *x, const char *name, size_t *len)
 {
-    static const char name[] = "__Host-everward=";
     const char *s = net_http_header(x, "Cookie");
     *len = 0;
     while (s != NULL && *s != '\0') {
         while (*s == ' ')
             s++;
-        if (strncmp(s, name, sizeof name - 1) == 0) {
-            s += sizeof name - 1;
+        if (strncmp(s, name, strlen(name)) == 0) {
+            s += strlen(name);
             *len = strcspn(s, "; ");
             return s;
         }
@@ -258,10 +261,19 @@ static struct node_session *session_of(struct api_call *c)
         token = auth + 7;
         len = strlen(token);
     } else {
-        token = cookie_of(c->x, &len);
+        token = cookie_of(c->x, "__Host-everward=", &len);
         c->by_cookie = true;
     }
     return token == NULL ? NULL : node_people_session(c->api->people, token, len, c->now_ms);
+}
+
+bool api_device_secret(const struct api_call *c, uint8_t hash[32])
+{
+    const char *secret = net_http_header(c->x, "X-Everward-Device");
+    size_t len = secret == NULL ? 0 : strlen(secret);
+    if (secret == NULL)
+        secret = cookie_of(c->x, "__Host-everward-device=", &len);
+    return secret != NULL && node_secret_hash(hash, secret, len);
 }
 
 /* A browser sends the cookie along with what another page makes it send: then the page must be
@@ -302,17 +314,23 @@ static bool authenticate(struct api_call *c)
                    "the request came from another site");
         return false;
     }
+    if (!c->locked_too && node_people_locked(c->api->people, s, c->now_ms)) {
+        api_refuse(c, 423, "session_locked", "Unlock it with the PIN, or log in by password.",
+                   "the session is locked");
+        return false;
+    }
     c->grants = node_grants_ref(s->grants);
     memcpy(c->session_hash, s->hash, sizeof c->session_hash);
-    snprintf(c->device, sizeof c->device, "%s", s->device);
+    snprintf(c->device, sizeof c->device, "%s", s->device.name);
     return true;
 }
 
-struct api_call *api_begin(struct net_http_exchange *x, struct node_api *a)
+static struct api_call *begin(struct net_http_exchange *x, struct node_api *a, bool locked_too)
 {
     struct api_call *c = call_new(x, a);
     if (c == NULL)
         return NULL;
+    c->locked_too = locked_too;
     if (!authenticate(c)) {
         api_finish(c);
         return NULL;
@@ -320,6 +338,16 @@ struct api_call *api_begin(struct net_http_exchange *x, struct node_api *a)
     const char *table = net_http_param(x, "table");
     c->table = table;
     return c;
+}
+
+struct api_call *api_begin(struct net_http_exchange *x, struct node_api *a)
+{
+    return begin(x, a, false);
+}
+
+struct api_call *api_begin_locked(struct net_http_exchange *x, struct node_api *a)
+{
+    return begin(x, a, true);
 }
 
 bool api_may(struct api_call *c, enum node_action action, const char *table)

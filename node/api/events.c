@@ -138,8 +138,10 @@ static void send_event(struct stream *s, const struct event *e, const struct nod
 
 static struct node_session *session_of(const struct stream *s)
 {
-    return node_people_session_by_hash(s->events->api->people, s->session_hash,
-                                       base_clock_wall_ms());
+    struct node_people *people = s->events->api->people;
+    int64_t now = base_clock_wall_ms();
+    struct node_session *session = node_people_session_by_hash(people, s->session_hash, now);
+    return session == NULL || node_people_locked(people, session, now) ? NULL : session;
 }
 
 static void deliver(struct api_events *v, const struct event *e)

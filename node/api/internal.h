@@ -68,6 +68,7 @@ struct node_api {
     struct node_engine *engine; /* NULL in tests */
     struct net_http_server *http;
     struct node_people *people;
+    struct node_people_config people_config;
     struct api_events *events;
     char *ca_pem;
     char ca_fingerprint[96];
@@ -98,6 +99,7 @@ struct api_problem {
     char column[CORE_NAME_BYTES_MAX + 1]; /* for "errors"; "" if none */
     int index;                            /* of a transaction's write; -1 */
     int retry_after_s;
+    int attempts_left;   /* of a PIN; 0: not told */
     const char *current; /* JSON of the row as it is, in the arena; NULL */
 };
 
@@ -116,9 +118,10 @@ struct api_call {
     struct base_arena arena;
     struct base_buf body;
     struct api_problem problem;
+    void (*after)(struct api_call *c); /* on the loop, once the work is on the disk; NULL */
     int status;
     char etag[64], location[160], not_modified[64];
-    bool write, by_cookie, replayed;
+    bool write, by_cookie, replayed, locked_too;
     int64_t now_ms, began_us;
     char now[BASE_TIME_CHARS + 1];
     /* who */
@@ -142,6 +145,8 @@ struct api_call {
     uint8_t key_hash[32], request_hash[32];
     int64_t key_used, key_n; /* n of the stored reply, 0: none; n of this one's */
     struct api_call *running_next;
+    void *user;         /* the handler's own, in the arena */
+    const char *secret; /* for a cookie, in the arena */
     /* what the audit entry of a read says; action NULL: none */
     const char *audit_action;
     struct base_uuid audit_row, audit_patient;
@@ -151,6 +156,10 @@ struct api_call {
 /* call.c: on the loop */
 /* A call of somebody logged in. NULL: the answer was given. */
 struct api_call *api_begin(struct net_http_exchange *x, struct node_api *a);
+/* Also of a session that is locked. */
+struct api_call *api_begin_locked(struct net_http_exchange *x, struct node_api *a);
+/* The hash of the secret a paired device sent along; false: none came. */
+bool api_device_secret(const struct api_call *c, uint8_t hash[32]);
 /* A call of anybody (rate and headers only). NULL: answered. */
 struct api_call *api_begin_open(struct net_http_exchange *x, struct node_api *a);
 void api_run(struct api_call *c, api_work_cb work);       /* as a read job, then the reply */
@@ -236,6 +245,10 @@ void api_keys_load(struct node_api *a);
 void api_keys_prune(struct node_api *a);
 bool api_ready(const struct node_api *a); /* sessions and keys of the last run are back */
 
+/* session.c */
+void api_render_time(struct base_buf *out, const char *name,
+                     int64_t ms); /* ,"name":"…"; null for 0 */
+
 /* write.c */
 void api_author(const struct api_call *c, struct node_author *out);
 /* Runs edits, turns a failure into the call's problem. */
@@ -264,6 +277,16 @@ void api_on_quarantine_drop(struct net_http_exchange *x, void *user);
 void api_on_login(struct net_http_exchange *x, void *user);
 void api_on_whoami(struct net_http_exchange *x, void *user);
 void api_on_logout(struct net_http_exchange *x, void *user);
+void api_on_pin_set(struct net_http_exchange *x, void *user);
+void api_on_pin_drop(struct net_http_exchange *x, void *user);
+void api_on_lock(struct net_http_exchange *x, void *user);
+void api_on_unlock(struct net_http_exchange *x, void *user);
+void api_on_pairing(struct net_http_exchange *x, void *user);
+void api_on_claim(struct net_http_exchange *x, void *user);
+void api_on_devices(struct net_http_exchange *x, void *user);
+void api_on_device_self(struct net_http_exchange *x, void *user);
+void api_on_device_change(struct net_http_exchange *x, void *user);
+void api_on_device_revoke(struct net_http_exchange *x, void *user);
 void api_on_sync(struct net_http_exchange *x, void *user);
 void api_on_healthz(struct net_http_exchange *x, void *user);
 void api_on_readyz(struct net_http_exchange *x, void *user);

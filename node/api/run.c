@@ -95,6 +95,8 @@ static void call_done(struct node_job *job)
         api_key_leave(c);
     if (job->rc != 0 && c->problem.status == 0)
         api_refuse_rc(c, job->rc, job->err.text);
+    if (job->rc == 0 && c->problem.status == 0 && c->after != NULL)
+        c->after(c);
     if (c->write && c->problem.status == 0) {
         a->writes++;
         if (a->engine != NULL)

@@ -27,6 +27,16 @@ static const struct net_http_route routes[] = {
     /* All below: api_begin asks for a session, each table's route for the role's permission. */
     {"GET", "/api/v1/session", 0, true, api_on_whoami},
     {"DELETE", "/api/v1/session", 0, true, api_on_logout},
+    {"PUT", "/api/v1/session/pin", 16 * 1024, true, api_on_pin_set},
+    {"DELETE", "/api/v1/session/pin", 0, true, api_on_pin_drop},
+    {"POST", "/api/v1/session/lock", 16 * 1024, true, api_on_lock},
+    {"POST", "/api/v1/session/unlock", 16 * 1024, true, api_on_unlock},
+    {"POST", "/api/v1/devices/pairing", 16 * 1024, true, api_on_pairing},
+    {"POST", "/api/v1/devices", 16 * 1024, true, api_on_claim},   /* anybody with an offer */
+    {"GET", "/api/v1/devices/self", 0, true, api_on_device_self}, /* anybody with the secret */
+    {"GET", "/api/v1/devices", 0, true, api_on_devices},
+    {"PATCH", "/api/v1/devices/{id}", 16 * 1024, true, api_on_device_change},
+    {"DELETE", "/api/v1/devices/{id}", 0, true, api_on_device_revoke},
     {"GET", "/api/v1/sync", 0, true, api_on_sync},
     {"GET", "/api/v1/events", 0, true, api_on_events},
     {"POST", "/api/v1/transaction", API_BODY_BYTES_MAX, true, api_on_transaction},
@@ -188,7 +198,11 @@ static int start_people(struct node_api *a, const struct node_api_config *config
         .session_idle_s = or_default(config->session_idle_s, 900),
         .credentials_expiration_days = or_default(config->offline_credentials_expiration_days, 35),
         .failed_attempts = or_default(config->offline_failed_login_attempts, 5),
-        .failed_delay_s = or_default(config->offline_failed_login_delay_s, 60)};
+        .failed_delay_s = or_default(config->offline_failed_login_delay_s, 60),
+        .idle_tablet_s = or_default(config->idle_tablet_s, 300),
+        .idle_shared_s = or_default(config->idle_shared_s, 120),
+        .pin_attempts = or_default(config->pin_attempts, 3)};
+    a->people_config = people;
     return node_people_open(&a->people, a->loop, a->store, &people, err);
 }
 

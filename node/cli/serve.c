@@ -192,6 +192,9 @@ static int start_api(struct daemon *d, struct base_err *err)
                                 .ca_pem = d->ca,
                                 .tls12 = base_config_bool(c, "api", "tls12"),
                                 .session_idle_s = base_config_int(c, "people", "session_idle_s"),
+                                .idle_tablet_s = base_config_int(c, "people", "idle_tablet_s"),
+                                .idle_shared_s = base_config_int(c, "people", "idle_shared_s"),
+                                .pin_attempts = base_config_int(c, "people", "pin_attempts"),
                                 .offline_credentials_expiration_days =
                                     base_config_int(c, "people", "offline_credentials_expiration"),
                                 .offline_failed_login_attempts =

@@ -11,7 +11,16 @@
 
 enum { PEOPLE_BUCKETS = 1024 };
 
-struct people_login;
+/* One use of Argon2id (check.c). done with ran false: it was not run, the node stops or has no memory. */
+struct people_check {
+    uv_work_t work;
+    struct node_people *people;
+    struct people_check *next;
+    void (*run)(struct people_check *c);            /* on the pool */
+    void (*done)(struct people_check *c, bool ran); /* on the loop */
+};
+void people_check_add(struct node_people *p, struct people_check *c);
+void people_check_next(struct node_people *p);
 
 struct node_people {
     struct uv_loop_s *loop;
@@ -24,7 +33,7 @@ struct node_people {
     int busy;                             /* jobs and works out */
     char dummy[SEAL_PASSWORD_TEXT_BYTES]; /* what an unknown name's password is checked against */
     bool dummy_ready;
-    struct people_login *waiting, **waiting_end; /* for a place on the pool */
+    struct people_check *waiting, **waiting_end; /* for a place on the pool */
     int waiting_count, checking, checking_max;
     void (*closed)(void *user);
     void *closed_user;
@@ -46,10 +55,31 @@ int people_staff_by_name(struct node_db *db, const char *folded, int64_t now_ms,
 int people_grants_read(struct node_db *db, const struct base_uuid *staff_id, int64_t now_ms,
                        struct node_grants **out, struct base_err *err);
 
-struct node_session *people_session_add(struct node_people *p, const uint8_t hash[32],
-                                        struct node_grants *take_grants, const char *device,
-                                        int64_t created_ms, int64_t seen_ms);
-void people_login_next(struct node_people *p);
+/* What is known of a session apart from its grants. */
+struct people_session {
+    uint8_t hash[32];
+    struct node_device_name device;
+    int64_t created_ms, seen_ms;
+    bool locked, has_pin;
+};
+struct node_session *people_session_add(struct node_people *p, const struct people_session *s,
+                                        struct node_grants *take_grants);
+/* Also one that is locked or over but still there. */
+struct node_session *people_session_any(struct node_people *p, const uint8_t hash[32]);
+/* Drops those that fit; their number. */
+int people_session_drop_if(struct node_people *p, void *user,
+                           bool (*fits)(void *user, const struct node_session *s));
+void people_session_each(struct node_people *p, void *user,
+                         void (*cb)(void *user, struct node_session *s)); /* may not drop */
+void people_session_drop(struct node_people *p, const uint8_t hash[32]);
+/* In jobs. The device whose secret this is; BASE_ENOTFOUND: none that may be used. */
+int people_device_by_secret(struct node_db *db, const uint8_t secret_hash[32],
+                            struct node_device_name *out, struct base_err *err);
+int people_has_pin(struct node_db *db, const struct base_uuid *staff_id, bool *out,
+                   struct base_err *err);
+/* 1: the statement changed a row. text: a literal with ?1 bound to the blob. */
+int people_sql_blob(struct node_db *db, const char *text, const void *blob, size_t len,
+                    struct base_err *err);
 void people_work_done(struct node_people *p); /* one of busy is back */
 int people_login_start(struct node_people *p, struct base_err *err);
 

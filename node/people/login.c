@@ -8,6 +8,7 @@
  */
 #include "node/people/internal.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,14 +25,16 @@ enum {
 
 struct people_login {
     struct node_job job;
-    uv_work_t work;
+    struct people_check check;
     struct node_people *people;
-    struct people_login *next;
     void *user;
     node_login_cb done;
     char folded[NODE_LOGIN_NAME_BYTES_MAX * 2 + 1];
     char password[NODE_LOGIN_PASSWORD_BYTES_MAX + 1];
-    char device[NODE_DEVICE_BYTES_MAX + 1], request_id[64];
+    struct node_device_name device;
+    char request_id[64];
+    bool has_secret, has_pin;
+    uint8_t secret_hash[32];
     uint8_t name_hash[32], token[NODE_SESSION_TOKEN_BYTES], token_hash[32];
     int64_t now_ms, last_contact_ms;
     struct people_staff staff;
@@ -60,7 +63,7 @@ static int audit(struct people_login *l, struct node_db *db, const char *outcome
                  const char *detail, struct base_err *err)
 {
     bool known = !base_uuid_is_zero(&l->staff.id);
-    struct node_author author = {.device = l->device, .request_id = l->request_id};
+    struct node_author author = {.device = l->device.name, .request_id = l->request_id};
     if (l->answer.result == NODE_LOGIN_OK)
         author.actor = l->staff.id;
     return node_audit_add(db, &author, "login", "staff", known ? &l->staff.id : NULL, NULL, outcome,
@@ -144,32 +147,27 @@ static int attempt_run(struct node_job *job, struct node_db *db, struct base_err
     rc = failures_write(l, db, failures + 1, err);
     if (rc != 0)
         return rc;
+    if (l->has_secret) {
+        rc = people_device_by_secret(db, l->secret_hash, &l->device, err);
+        if (rc != 0 && rc != BASE_ENOTFOUND)
+            return rc;
+    }
     rc = people_staff_by_name(db, l->folded, l->now_ms, &l->staff, err);
     if (rc == 0 && l->staff.usable)
         rc = people_grants_read(db, &l->staff.id, l->now_ms, &l->grants, err);
+    if (rc == 0)
+        rc = people_has_pin(db, &l->staff.id, &l->has_pin, err);
     return rc == BASE_ENOTFOUND ? 0 : rc;
 }
 
-static void attempt_done(struct node_job *job)
+static struct people_login *login_of(struct people_check *c)
 {
-    struct people_login *l = (struct people_login *)job;
-    if (job->rc != 0) {
-        base_log(BASE_LOG_WARN, "login_failed", "%s", job->err.text);
-        answer(l, job->rc == BASE_EBUSY ? NODE_LOGIN_BUSY : NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
-        login_end(l);
-    } else if (l->answer.result == NODE_LOGIN_DELAYED) {
-        login_end(l);
-    } else {
-        *l->people->waiting_end = l;
-        l->people->waiting_end = &l->next;
-        l->people->waiting_count++;
-        people_login_next(l->people);
-    }
+    return (struct people_login *)((char *)c - offsetof(struct people_login, check));
 }
 
-static void check_work(uv_work_t *work)
+static void check_work(struct people_check *c)
 {
-    struct people_login *l = work->data;
+    struct people_login *l = login_of(c);
     const char *verifier = l->staff.verifier[0] != '\0' ? l->staff.verifier : l->people->dummy;
     bool right = seal_password_verify(verifier, l->password, strlen(l->password));
     l->matched = right && l->staff.verifier[0] != '\0' && l->staff.usable && l->grants != NULL;
@@ -188,15 +186,19 @@ static int session_write(struct people_login *l, struct node_db *db, struct base
     if (rc != 0)
         return rc;
     rc = node_sql(db, &st,
-                  "INSERT INTO node_session (token_hash, staff_id, device, created_ms, seen_ms) "
-                  "VALUES (?1, ?2, ?3, ?4, ?4)",
+                  "INSERT INTO node_session (token_hash, staff_id, device, created_ms, seen_ms, "
+                  "device_id) VALUES (?1, ?2, ?3, ?4, ?4, ?5)",
                   err);
     if (rc != 0)
         return rc;
     node_sql_blob(st, 1, l->token_hash, 32);
     node_sql_blob(st, 2, l->staff.id.bytes, BASE_UUID_BYTES);
-    node_sql_text(st, 3, l->device);
+    node_sql_text(st, 3, l->device.name);
     node_sql_i64(st, 4, l->now_ms);
+    if (base_uuid_is_zero(&l->device.id))
+        node_sql_text(st, 5, NULL);
+    else
+        node_sql_uuid(st, 5, &l->device.id);
     rc = node_sql_step(st, err);
     node_sql_done(st);
     return rc;
@@ -231,8 +233,12 @@ static void finish_done(struct node_job *job)
             answer(l, NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
     }
     if (l->answer.result == NODE_LOGIN_OK) {
-        l->answer.session =
-            people_session_add(p, l->token_hash, l->grants, l->device, l->now_ms, l->now_ms);
+        struct people_session s = {.device = l->device,
+                                   .created_ms = l->now_ms,
+                                   .seen_ms = l->now_ms,
+                                   .has_pin = l->has_pin};
+        memcpy(s.hash, l->token_hash, sizeof s.hash);
+        l->answer.session = people_session_add(p, &s, l->grants);
         if (l->answer.session == NULL) {
             answer(l, NODE_LOGIN_BUSY, 60);
         } else {
@@ -264,12 +270,11 @@ static int make_token(struct people_login *l)
     return rc;
 }
 
-static void check_done(uv_work_t *work, int status)
+static void check_done(struct people_check *c, bool ran)
 {
-    struct people_login *l = work->data;
+    struct people_login *l = login_of(c);
     struct node_people *p = l->people;
-    p->checking--;
-    if (status != 0 || p->closing)
+    if (!ran)
         answer(l, NODE_LOGIN_BUSY, LOGIN_BUSY_RETRY_S);
     else if (!l->matched)
         answer(l, NODE_LOGIN_REFUSED, 0);
@@ -277,7 +282,6 @@ static void check_done(uv_work_t *work, int status)
         answer(l, NODE_LOGIN_EXPIRED, 0);
     else
         answer(l, make_token(l) == 0 ? NODE_LOGIN_OK : NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
-    people_login_next(p);
     if (l->answer.result == NODE_LOGIN_BUSY || l->answer.result == NODE_LOGIN_ERROR) {
         login_end(l);
         return;
@@ -289,39 +293,24 @@ static void check_done(uv_work_t *work, int status)
     node_store_write(p->store, &l->job);
 }
 
-static void check_start(struct node_people *p, struct people_login *l)
+static void attempt_done(struct node_job *job)
 {
-    l->work.data = l;
-    p->checking++;
-    if (uv_queue_work(p->loop, &l->work, check_work, check_done) != 0) {
-        p->checking--;
-        answer(l, NODE_LOGIN_BUSY, LOGIN_BUSY_RETRY_S);
+    struct people_login *l = (struct people_login *)job;
+    if (job->rc != 0) {
+        base_log(BASE_LOG_WARN, "login_failed", "%s", job->err.text);
+        answer(l, job->rc == BASE_EBUSY ? NODE_LOGIN_BUSY : NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
         login_end(l);
+    } else if (l->answer.result == NODE_LOGIN_DELAYED) {
+        login_end(l);
+    } else {
+        l->check.run = check_work;
+        l->check.done = check_done;
+        people_check_add(l->people, &l->check);
     }
 }
 
-void people_login_next(struct node_people *p)
-{
-    while (p->waiting != NULL &&
-           (p->closing || (p->dummy_ready && p->checking < p->checking_max))) {
-        struct people_login *l = p->waiting;
-        p->waiting = l->next;
-        if (p->waiting == NULL)
-            p->waiting_end = &p->waiting;
-        p->waiting_count--;
-        l->next = NULL;
-        if (p->closing) {
-            answer(l, NODE_LOGIN_BUSY, LOGIN_BUSY_RETRY_S);
-            login_end(l);
-        } else {
-            check_start(p, l);
-        }
-    }
-}
-
-void node_people_login(struct node_people *p, const char *name, const char *password,
-                       const char *device, const char *request_id, int64_t last_contact_ms,
-                       void *user, node_login_cb done)
+void node_people_login(struct node_people *p, const struct node_login_request *r, void *user,
+                       node_login_cb done)
 {
     struct node_login busy = {.result = NODE_LOGIN_BUSY, .retry_after_s = LOGIN_BUSY_RETRY_S};
     struct people_login *l =
@@ -335,17 +324,27 @@ void node_people_login(struct node_people *p, const char *name, const char *pass
     l->done = done;
     l->answer.result = NODE_LOGIN_REFUSED;
     l->now_ms = base_clock_wall_ms();
-    l->last_contact_ms = last_contact_ms;
-    node_username_fold(l->folded, sizeof l->folded, name);
-    seal_hash(l->name_hash, l->folded, strlen(l->folded));
-    snprintf(l->password, sizeof l->password, "%s", password);
-    snprintf(l->device, sizeof l->device, "%s", device);
-    snprintf(l->request_id, sizeof l->request_id, "%s", request_id);
+    l->last_contact_ms = r->last_contact_ms;
+    node_username_fold(l->folded, sizeof l->folded, r->name);
+    node_login_name_hash(l->name_hash, r->name);
+    snprintf(l->password, sizeof l->password, "%s", r->password);
+    snprintf(l->device.name, sizeof l->device.name, "%s", r->device);
+    snprintf(l->request_id, sizeof l->request_id, "%s", r->request_id);
+    l->has_secret = r->device_secret_hash != NULL;
+    if (l->has_secret)
+        memcpy(l->secret_hash, r->device_secret_hash, sizeof l->secret_hash);
     l->job.run = attempt_run;
     l->job.done = attempt_done;
     l->job.write = true;
     p->busy++;
     node_store_write(p->store, &l->job);
+}
+
+void node_login_name_hash(uint8_t out[32], const char *name)
+{
+    char folded[NODE_LOGIN_NAME_BYTES_MAX * 2 + 1];
+    node_username_fold(folded, sizeof folded, name);
+    seal_hash(out, folded, strlen(folded));
 }
 
 /* The dummy costs as much as a real one: it is made by the same function, of a secret nobody keeps.
@@ -377,7 +376,7 @@ static void dummy_done(uv_work_t *work, int status)
                  "no memory for Argon2id: unknown names are answered faster");
     p->dummy_ready = true;
     free(d);
-    people_login_next(p);
+    people_check_next(p);
     people_work_done(p);
 }
 

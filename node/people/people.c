@@ -35,33 +35,88 @@ static void drop(struct node_people *p, struct node_session **at)
     p->count--;
 }
 
-static bool is_over(const struct node_people *p, const struct node_session *s, int64_t now_ms)
+int64_t node_device_idle_s(const struct node_people_config *c, enum node_device_class class)
 {
-    return now_ms - s->seen_ms > p->config.session_idle_s * 1000 ||
-           now_ms - s->created_ms > NODE_SESSION_LIFE_MS;
+    return class == NODE_DEVICE_TABLET   ? c->idle_tablet_s
+           : class == NODE_DEVICE_SHARED ? c->idle_shared_s
+                                         : c->session_idle_s;
 }
 
-struct node_session *people_session_add(struct node_people *p, const uint8_t hash[32],
-                                        struct node_grants *take_grants, const char *device,
-                                        int64_t created_ms, int64_t seen_ms)
+static bool is_paired(const struct node_session *s)
+{
+    return !base_uuid_is_zero(&s->device.id);
+}
+
+int64_t node_people_idle_s(const struct node_people *p, const struct node_session *s)
+{
+    return is_paired(s) ? node_device_idle_s(&p->config, s->device.class)
+                        : p->config.session_idle_s;
+}
+
+static bool is_idle(const struct node_people *p, const struct node_session *s, int64_t now_ms)
+{
+    return now_ms - s->seen_ms > node_people_idle_s(p, s) * 1000;
+}
+
+static bool is_over(const struct node_people *p, const struct node_session *s, int64_t now_ms)
+{
+    bool can_wait = is_paired(s) && s->has_pin;
+    return now_ms - s->created_ms > NODE_SESSION_LIFE_MS || (!can_wait && is_idle(p, s, now_ms));
+}
+
+bool node_people_locked(const struct node_people *p, const struct node_session *s, int64_t now_ms)
+{
+    return s->locked || is_idle(p, s, now_ms);
+}
+
+struct node_session *people_session_add(struct node_people *p, const struct people_session *from,
+                                        struct node_grants *take_grants)
 {
     struct node_session *s = p->count < NODE_SESSIONS_MAX ? calloc(1, sizeof *s) : NULL;
     if (s == NULL)
         return NULL;
-    memcpy(s->hash, hash, 32);
+    memcpy(s->hash, from->hash, 32);
     s->grants = take_grants;
-    snprintf(s->device, sizeof s->device, "%s", device);
-    s->created_ms = created_ms;
-    s->seen_ms = seen_ms;
-    struct node_session **at = bucket_of(p, hash);
+    s->device = from->device;
+    s->created_ms = from->created_ms;
+    s->seen_ms = from->seen_ms;
+    s->locked = from->locked;
+    s->has_pin = from->has_pin;
+    struct node_session **at = bucket_of(p, s->hash);
     s->next = *at;
     *at = s;
     p->count++;
     return s;
 }
 
-/* Does for each session; the callback may not drop. */
-static void each(struct node_people *p, void *user, void (*cb)(void *user, struct node_session *s))
+struct node_session *people_session_any(struct node_people *p, const uint8_t hash[32])
+{
+    return *find(p, hash);
+}
+
+int people_session_drop_if(struct node_people *p, void *user,
+                           bool (*fits)(void *user, const struct node_session *s))
+{
+    int before = p->count;
+    for (int i = 0; i < PEOPLE_BUCKETS; i++)
+        for (struct node_session **at = &p->buckets[i]; *at != NULL;) {
+            if (fits(user, *at))
+                drop(p, at);
+            else
+                at = &(*at)->next;
+        }
+    return before - p->count;
+}
+
+void people_session_drop(struct node_people *p, const uint8_t hash[32])
+{
+    struct node_session **at = find(p, hash);
+    if (*at != NULL)
+        drop(p, at);
+}
+
+void people_session_each(struct node_people *p, void *user,
+                         void (*cb)(void *user, struct node_session *s))
 {
     for (int i = 0; i < PEOPLE_BUCKETS; i++)
         for (struct node_session *s = p->buckets[i]; s != NULL; s = s->next)
@@ -86,10 +141,8 @@ void people_work_done(struct node_people *p)
 /* The first load: sessions from the store, each with its person's grants. */
 
 struct loaded {
-    uint8_t hash[32];
+    struct people_session s;
     struct base_uuid staff_id;
-    char device[NODE_DEVICE_BYTES_MAX + 1];
-    int64_t created_ms, seen_ms;
 };
 
 struct reload {
@@ -108,13 +161,19 @@ static int read_session(struct node_stmt *st, struct loaded *out)
 {
     size_t len = 0;
     const void *hash = node_sql_col_blob(st, 0, &len);
-    if (hash == NULL || len != sizeof out->hash || !node_sql_col_uuid(st, 1, &out->staff_id))
+    if (hash == NULL || len != sizeof out->s.hash || !node_sql_col_uuid(st, 1, &out->staff_id))
         return BASE_EINVALID;
-    memcpy(out->hash, hash, sizeof out->hash);
+    memcpy(out->s.hash, hash, sizeof out->s.hash);
     const char *device = node_sql_col_text(st, 2, &len);
-    snprintf(out->device, sizeof out->device, "%s", device != NULL ? device : "");
-    out->created_ms = node_sql_col_i64(st, 3);
-    out->seen_ms = node_sql_col_i64(st, 4);
+    snprintf(out->s.device.name, sizeof out->s.device.name, "%s", device != NULL ? device : "");
+    out->s.created_ms = node_sql_col_i64(st, 3);
+    out->s.seen_ms = node_sql_col_i64(st, 4);
+    out->s.locked = node_sql_col_i64(st, 5) != 0;
+    const char *class = node_sql_col_text(st, 7, &len);
+    if (node_sql_col_uuid(st, 6, &out->s.device.id) &&
+        (class == NULL || !node_device_class_parse(&out->s.device.class, class)))
+        return BASE_EINVALID; /* its device is gone */
+    out->s.has_pin = node_sql_col_i64(st, 8) != 0;
     return 0;
 }
 
@@ -125,8 +184,12 @@ static int reload_sessions(struct reload *r, struct node_db *db, struct base_err
     r->staff = calloc(NODE_SESSIONS_MAX, sizeof *r->staff);
     if (r->sessions == NULL || r->staff == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory reading sessions");
-    int rc = node_sql(
-        db, &st, "SELECT token_hash, staff_id, device, created_ms, seen_ms FROM node_session", err);
+    int rc = node_sql(db, &st,
+                      "SELECT s.token_hash, s.staff_id, coalesce(d.name, s.device), s.created_ms, "
+                      "s.seen_ms, s.locked, s.device_id, d.class, p.staff_id IS NOT NULL "
+                      "FROM node_session s LEFT JOIN node_device d ON d.id = s.device_id "
+                      "AND d.revoked_ms IS NULL LEFT JOIN node_pin p ON p.staff_id = s.staff_id",
+                      err);
     while (rc == 0) {
         int step = node_sql_step(st, err);
         if (step <= 0 || r->session_count == NODE_SESSIONS_MAX) {
@@ -187,9 +250,9 @@ static void reload_adopt(struct node_people *p, struct reload *r)
     for (int i = 0; i < r->session_count; i++) {
         struct loaded *l = &r->sessions[i];
         int k = staff_index(r, &l->staff_id);
-        if (k >= 0 && r->grants[k] != NULL && *find(p, l->hash) == NULL) {
+        if (k >= 0 && r->grants[k] != NULL && *find(p, l->s.hash) == NULL) {
             struct node_grants *g = node_grants_ref(r->grants[k]);
-            if (people_session_add(p, l->hash, g, l->device, l->created_ms, l->seen_ms) == NULL)
+            if (people_session_add(p, &l->s, g) == NULL)
                 node_grants_unref(g);
         }
     }
@@ -262,7 +325,7 @@ static void reload_start(struct node_people *p)
             free(r);
             return;
         }
-        each(p, r, collect_staff);
+        people_session_each(p, r, collect_staff);
     }
     r->people = p;
     r->now_ms = base_clock_wall_ms();
@@ -288,10 +351,31 @@ struct flush {
     int64_t idle_before_ms, created_before_ms;
     struct {
         uint8_t hash[32];
+        struct base_uuid device_id, staff_id;
         int64_t seen_ms;
     } seen[PEOPLE_FLUSH_MAX];
     int count;
 };
+
+/* The device a session is one of was seen, too. */
+static int flush_device(struct flush *f, int i, struct node_db *db, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    if (base_uuid_is_zero(&f->seen[i].device_id))
+        return 0;
+    int rc = node_sql(db, &st,
+                      "UPDATE node_device SET seen_ms = max(seen_ms, ?2), last_user = ?3 "
+                      "WHERE id = ?1",
+                      err);
+    if (rc != 0)
+        return rc;
+    node_sql_uuid(st, 1, &f->seen[i].device_id);
+    node_sql_i64(st, 2, f->seen[i].seen_ms);
+    node_sql_uuid(st, 3, &f->seen[i].staff_id);
+    rc = node_sql_step(st, err);
+    node_sql_done(st);
+    return rc;
+}
 
 static int flush_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
@@ -308,10 +392,15 @@ static int flush_run(struct node_job *job, struct node_db *db, struct base_err *
         node_sql_i64(st, 2, f->seen[i].seen_ms);
         rc = node_sql_step(st, err);
         node_sql_done(st);
+        if (rc == 0)
+            rc = flush_device(f, i, db, err);
     }
     if (rc != 0)
         return rc;
-    rc = node_sql(db, &st, "DELETE FROM node_session WHERE seen_ms < ?1 OR created_ms < ?2", err);
+    rc = node_sql(db, &st,
+                  "DELETE FROM node_session WHERE created_ms < ?2 OR (seen_ms < ?1 AND NOT "
+                  "(device_id IS NOT NULL AND staff_id IN (SELECT staff_id FROM node_pin)))",
+                  err);
     if (rc != 0)
         return rc;
     node_sql_i64(st, 1, f->idle_before_ms);
@@ -336,8 +425,17 @@ static void collect_seen(void *user, struct node_session *s)
     if (!s->dirty || f->count == PEOPLE_FLUSH_MAX)
         return;
     memcpy(f->seen[f->count].hash, s->hash, 32);
+    f->seen[f->count].device_id = s->device.id;
+    f->seen[f->count].staff_id = s->grants->staff_id;
     f->seen[f->count++].seen_ms = s->seen_ms;
     s->dirty = false;
+}
+
+static int64_t idle_most_s(const struct node_people *p)
+{
+    const struct node_people_config *c = &p->config;
+    int64_t most = c->session_idle_s > c->idle_tablet_s ? c->session_idle_s : c->idle_tablet_s;
+    return most > c->idle_shared_s ? most : c->idle_shared_s;
 }
 
 static void flush_start(struct node_people *p, int64_t now_ms)
@@ -345,10 +443,10 @@ static void flush_start(struct node_people *p, int64_t now_ms)
     struct flush *f = p->flushing ? NULL : calloc(1, sizeof *f);
     if (f == NULL)
         return;
-    each(p, f, collect_seen);
+    people_session_each(p, f, collect_seen);
     f->people = p;
     /* A session that was seen since the last flush is still older in the store. */
-    f->idle_before_ms = now_ms - p->config.session_idle_s * 1000 - 2 * PEOPLE_FLUSH_MS;
+    f->idle_before_ms = now_ms - idle_most_s(p) * 1000 - 2 * PEOPLE_FLUSH_MS;
     f->created_before_ms = now_ms - NODE_SESSION_LIFE_MS;
     f->job.run = flush_run;
     f->job.done = flush_done;
@@ -400,7 +498,7 @@ struct node_session *node_people_session(struct node_people *p, const char *toke
         return NULL;
     seal_hash(hash, raw, sizeof raw);
     struct node_session *s = node_people_session_by_hash(p, hash, now_ms);
-    if (s != NULL && now_ms > s->seen_ms) {
+    if (s != NULL && now_ms > s->seen_ms && !node_people_locked(p, s, now_ms)) {
         s->seen_ms = now_ms;
         s->dirty = true;
     }
@@ -415,11 +513,6 @@ bool node_people_ready(const struct node_people *p)
 int node_people_count(const struct node_people *p)
 {
     return p->count;
-}
-
-int64_t node_people_idle_s(const struct node_people *p)
-{
-    return p->config.session_idle_s;
 }
 
 int node_people_open(struct node_people **out, struct uv_loop_s *loop, struct node_store *store,
@@ -448,68 +541,6 @@ void node_people_close(struct node_people *p, void (*closed)(void *user), void *
     p->closed = closed;
     p->closed_user = user;
     p->busy++;
-    people_login_next(p); /* those who wait are told */
+    people_check_next(p); /* those who wait are told */
     people_work_done(p);
-}
-
-/* Logging out. */
-
-struct logout {
-    struct node_job job;
-    struct node_people *people;
-    uint8_t hash[32];
-    struct base_uuid staff_id;
-    char device[NODE_DEVICE_BYTES_MAX + 1], request_id[64];
-    void (*done)(void *user, int rc);
-    void *user;
-};
-
-static int logout_run(struct node_job *job, struct node_db *db, struct base_err *err)
-{
-    struct logout *l = (struct logout *)job;
-    struct node_author author = {
-        .actor = l->staff_id, .device = l->device, .request_id = l->request_id};
-    struct node_stmt *st = NULL;
-    int rc = node_sql(db, &st, "DELETE FROM node_session WHERE token_hash = ?1", err);
-    if (rc != 0)
-        return rc;
-    node_sql_blob(st, 1, l->hash, 32);
-    rc = node_sql_step(st, err);
-    node_sql_done(st);
-    return rc != 0
-               ? rc
-               : node_audit_add(db, &author, "logout", "staff", &l->staff_id, NULL, "ok", "", err);
-}
-
-static void logout_done(struct node_job *job)
-{
-    struct logout *l = (struct logout *)job;
-    struct node_people *p = l->people;
-    l->done(l->user, job->rc);
-    free(l);
-    people_work_done(p);
-}
-
-void node_people_logout(struct node_people *p, const uint8_t hash[32], const char *request_id,
-                        void *user, void (*done)(void *user, int rc))
-{
-    struct node_session **at = find(p, hash);
-    struct logout *l = *at == NULL ? NULL : calloc(1, sizeof *l);
-    if (l == NULL) {
-        done(user, *at == NULL ? 0 : BASE_ENOMEM);
-        return;
-    }
-    memcpy(l->hash, hash, 32);
-    l->staff_id = (*at)->grants->staff_id;
-    snprintf(l->device, sizeof l->device, "%s", (*at)->device);
-    snprintf(l->request_id, sizeof l->request_id, "%s", request_id);
-    l->people = p;
-    l->user = user;
-    l->done = done;
-    l->job.run = logout_run;
-    l->job.done = logout_done;
-    l->job.write = true;
-    drop(p, at);
-    p->busy++;
-    node_store_write(p->store, &l->job);
 }

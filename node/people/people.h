@@ -29,7 +29,9 @@ enum {
     NODE_LOGIN_NAME_BYTES_MAX = 128,
     NODE_LOGIN_PASSWORD_BYTES_MAX = 256,
     NODE_LOGIN_QUEUE_MAX = 64, /* people waiting for their password to be checked */
-    NODE_DEVICE_BYTES_MAX = 64
+    NODE_DEVICE_BYTES_MAX = 64,
+    NODE_PIN_DIGITS_MIN = 4,
+    NODE_PIN_DIGITS_MAX = 12
 };
 
 enum node_action {
@@ -38,6 +40,17 @@ enum node_action {
     NODE_MAY_UPDATE = 4,
     NODE_MAY_DELETE = 8,
     NODE_MAY_RESOLVE = 16
+};
+
+enum node_device_class { NODE_DEVICE_TABLET, NODE_DEVICE_WORKSTATION, NODE_DEVICE_SHARED };
+const char *node_device_class_name(enum node_device_class c);
+bool node_device_class_parse(enum node_device_class *out, const char *s);
+
+/* Where somebody works. id zero: not a paired device, name is what the client called itself. */
+struct node_device_name {
+    struct base_uuid id;
+    char name[NODE_DEVICE_BYTES_MAX + 1];
+    enum node_device_class class;
 };
 
 /* What one member of staff may do. Immutable once built; counted references, on the loop's thread
@@ -64,8 +77,10 @@ unsigned node_actions_parse(const char *s, size_t len);
 struct node_session {
     uint8_t hash[32];
     struct node_grants *grants;
-    char device[NODE_DEVICE_BYTES_MAX + 1];
+    struct node_device_name device;
     int64_t created_ms, seen_ms; /* wall */
+    bool locked;                 /* by hand; see node_people_locked */
+    bool has_pin;                /* its person has one, and the device is paired */
     bool dirty;                  /* seen_ms is newer than the store's */
     double tokens;               /* the API's rate bucket */
     int64_t tokens_at_ms;        /* monotonic */
@@ -73,7 +88,8 @@ struct node_session {
 };
 
 struct node_people_config {
-    int64_t session_idle_s;
+    int64_t session_idle_s; /* also of workstations */
+    int64_t idle_tablet_s, idle_shared_s, pin_attempts;
     int64_t credentials_expiration_days; /* since the last contact with the centre */
     int64_t failed_attempts, failed_delay_s;
 };
@@ -89,11 +105,15 @@ void node_people_moved(struct node_people *p, const char *table);
 /* Every few seconds: idle sessions end, what was seen is written down. */
 void node_people_tick(struct node_people *p, int64_t now_ms);
 
-/* NULL: no such session. Counts as being seen. Valid until the next turn of the loop. */
+/* NULL: no such session. Counts as being seen, unless it is locked. Valid until the next turn of the loop. */
 struct node_session *node_people_session(struct node_people *p, const char *token, size_t len,
                                          int64_t now_ms);
 struct node_session *node_people_session_by_hash(struct node_people *p, const uint8_t hash[32],
                                                  int64_t now_ms); /* not seen */
+
+/* By hand, or by having been idle on a paired device. Only its PIN or logging out is to be allowed. */
+bool node_people_locked(const struct node_people *p, const struct node_session *s, int64_t now_ms);
+int64_t node_people_idle_s(const struct node_people *p, const struct node_session *s);
 
 enum node_login_result {
     NODE_LOGIN_OK,
@@ -110,21 +130,56 @@ struct node_login {
     const struct node_session *session; /* of NODE_LOGIN_OK */
 };
 typedef void (*node_login_cb)(void *user, const struct node_login *login);
-/* last_contact_ms: when the centre was last heard; 0 never, -1 unknown (not checked). */
-void node_people_login(struct node_people *p, const char *name, const char *password,
-                       const char *device, const char *request_id, int64_t last_contact_ms,
-                       void *user, node_login_cb done);
+struct node_login_request {
+    const char *name, *password, *device, *request_id;
+    const uint8_t *device_secret_hash; /* NULL: not from a paired device */
+    int64_t last_contact_ms; /* when the centre was last heard; 0 never, -1 unknown (not checked) */
+};
+void node_people_login(struct node_people *p, const struct node_login_request *r, void *user,
+                       node_login_cb done);
 /* Gone from memory at once; done when it is gone from the store too. */
 void node_people_logout(struct node_people *p, const uint8_t hash[32], const char *request_id,
                         void *user, void (*done)(void *user, int rc));
 
+/* Setting and using a PIN, of a session on a paired device. */
+enum node_pin_result {
+    NODE_PIN_OK,
+    NODE_PIN_REFUSED,   /* the password or the PIN is not right; attempts_left */
+    NODE_PIN_ENDED,     /* too many wrong ones: the session is over */
+    NODE_PIN_NO_DEVICE, /* not on the paired device the session began on */
+    NODE_PIN_BUSY,
+    NODE_PIN_ERROR
+};
+struct node_pin {
+    enum node_pin_result result;
+    int attempts_left, retry_after_s;
+};
+typedef void (*node_pin_cb)(void *user, const struct node_pin *pin);
+struct node_pin_request {
+    const uint8_t *session_hash, *device_secret_hash; /* the latter NULL: none came */
+    const char *pin, *password, *request_id;          /* password: for setting */
+};
+bool node_pin_is_strong(const char *pin);
+void node_people_pin_set(struct node_people *p, const struct node_pin_request *r, void *user,
+                         node_pin_cb done);
+void node_people_unlock(struct node_people *p, const struct node_pin_request *r, void *user,
+                        node_pin_cb done);
+/* After the store has it: a session is locked; a person's PIN is gone or there. */
+void node_people_lock(struct node_people *p, const uint8_t hash[32]);
+void node_people_pin_moved(struct node_people *p, const struct base_uuid *staff_id, bool has_pin);
+/* After the store has it: the sessions of a device or of a person are over; their number. */
+int node_people_end_device(struct node_people *p, const struct base_uuid *device_id);
+int node_people_end_staff(struct node_people *p, const struct base_uuid *staff_id);
+void node_people_device_moved(struct node_people *p, const struct node_device_name *device);
+
 /* For jobs and tests. */
+int64_t node_device_idle_s(const struct node_people_config *c, enum node_device_class class);
+/* The failures of a name, as node_login_failure counts them. */
+void node_login_name_hash(uint8_t out[32], const char *name);
 /* Lower case of what hospital names are written in: Latin, Greek, Cyrillic. At most out_bytes - 1
  * bytes. */
 void node_username_fold(char *out, size_t out_bytes, const char *name);
 /* The start of the moment or instant in UTC; false if text is neither. */
 bool node_moment_ms(int64_t *out, const char *text, size_t len);
 int node_people_count(const struct node_people *p);
-int64_t node_people_idle_s(const struct node_people *p);
-
 #endif

@@ -42,6 +42,7 @@ def row_id(n):
 
 ANN, BOB, EVE, ZOE, DORA, PAT, OTHER, ORDER, SLOT = (row_id(n) for n in range(1, 10))
 CONFLICT = row_id(100)
+IVO = row_id(10)
 
 ROLES = {
     "nurse": {"read": "patient allergy condition medication_order order_event dose_slot medication_administration observation note "
@@ -49,9 +50,10 @@ ROLES = {
               "create": "observation note task allergy medication_administration", "update": "task note patient", "delete": "task"},
     "doctor": {"read": "*", "create": "*", "update": "*", "delete": "*", "resolve": "*"},
     "registrar": {"read": "patient conflict", "resolve": "conflict"},
+    "it_support": {"read": "device login", "create": "device", "update": "device login", "delete": "device"},
 }
 STAFF = {  # name: id, role, active
-    "ann": (ANN, "nurse"), "bob": (BOB, "doctor"), "Zo\u00eb": (ZOE, "nurse"), "dora": (DORA, "registrar"), "eve": (EVE, "nurse")}
+    "ann": (ANN, "nurse"), "bob": (BOB, "doctor"), "Zo\u00eb": (ZOE, "nurse"), "dora": (DORA, "registrar"), "eve": (EVE, "nurse"), "ivo": (IVO, "it_support")}
 
 
 def have_server():
@@ -194,10 +196,12 @@ class Node:
         self.port = int(first)
         self.context = ssl.create_default_context(cafile=os.path.join(self.folder, "ca.pem"))
         deadline = time.monotonic() + TIMEOUT_S
-        while Client(self).get("/readyz").status != 200:
+        probe = Client(self)
+        while probe.get("/readyz").status != 200:
             if time.monotonic() > deadline:
                 raise RuntimeError("the node did not get ready: " + self.log())
             time.sleep(0.01)
+        probe.close()
 
     def log(self):
         with open(os.path.join(self.folder, "log"), encoding="utf-8", errors="replace") as f:
@@ -218,6 +222,12 @@ class Node:
         answer = self.process.stdout.readline().strip()
         if answer != "ok":
             raise RuntimeError(f"feed: {answer}")
+
+    def clock(self, seconds):
+        """The node's wall clock is that far ahead of ours from now on (until it is started again)."""
+        print(f"clock {seconds}", file=self.process.stdin, flush=True)
+        if self.process.stdout.readline().strip() != "ok":
+            raise RuntimeError("the clock did not move")
 
     def client(self):
         return Client(self)

@@ -5,7 +5,7 @@
  *   api_server hash PASSWORD                 prints an Argon2id verifier
  *   api_server serve DIR CATALOG             makes the store in DIR if there is none (filled from
  * DIR/pages/<table>), writes DIR/ca.pem, prints the port, then obeys stdin line by line: feed FILE
- * applies a feed body as the engine would stop        (or end of input) ends in order
+ * applies a feed body as the engine would; clock SECONDS moves the wall clock; stop        (or end of input) ends in order
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +29,15 @@ static uv_pipe_t input;
 static char line[LINE_BYTES_MAX];
 static size_t line_len;
 static const uint8_t data_key[32] = {7};
+
+/* The wall clock is moved by "clock SECONDS" (linked with --wrap). */
+static _Atomic int64_t clock_offset_ms;
+int64_t __real_base_clock_wall_ms(void);
+int64_t __wrap_base_clock_wall_ms(void);
+int64_t __wrap_base_clock_wall_ms(void)
+{
+    return __real_base_clock_wall_ms() + clock_offset_ms;
+}
 
 static _Noreturn void die(const char *what, const struct base_err *err)
 {
@@ -150,6 +159,10 @@ static void obey(void)
         t->job = (struct node_job){.run = apply_feed, .done = feed_done, .write = true};
         snprintf(t->path, sizeof t->path, "%s", line + 5);
         node_store_write(store, &t->job);
+    } else if (strncmp(line, "clock ", 6) == 0) {
+        clock_offset_ms = strtoll(line + 6, NULL, 10) * 1000;
+        puts("ok");
+        (void)fflush(stdout);
     } else {
         stop();
     }
@@ -227,6 +240,7 @@ static void start_api(const char *dir)
                                      .ca_pem = ca,
                                      .tls12 = true,
                                      .session_idle_s = idle != NULL ? strtoll(idle, NULL, 10) : 0,
+                                     .idle_tablet_s = idle != NULL ? strtoll(idle, NULL, 10) : 0,
                                      .offline_failed_login_delay_s =
                                          delay != NULL ? strtoll(delay, NULL, 10) : 0};
     if (node_api_start(&api, &loop, store, NULL, &config, &err) != 0)
