@@ -106,7 +106,7 @@ static void settled(struct node_job *job)
     } else {
         e->fence[0] = e->trouble[0] = '\0';
         e->status.head = e->hello_head;
-        core_session_on_hello(&e->session, e->hello_catalog, e->status.sync.filled);
+        core_session_on_hello(&e->session, e->hello_catalog, e->hello_filled);
         engine_audit_greeted(e);
         engine_escrow_greeted(e);
     }
@@ -143,6 +143,8 @@ static int settle_run(struct node_job *job, struct node_db *db, struct base_err 
     struct node_sync_state s;
     struct core_position ours = {0};
     int rc = node_sync_state_get(db, &s, err);
+    if (rc == 0)
+        e->hello_filled = s.filled && !s.fill_waits;
     if (rc == 0 && e->receipt.incarnation != s.incarnation)
         return base_fail(err, BASE_EFENCED,
                          "the centre knows this node in another incarnation (%lld, here %lld)",

@@ -98,6 +98,7 @@ struct node_engine {
     struct engine_receipt receipt; /* of the hello under work */
     void *receipt_root;
     int64_t hello_catalog, hello_head, hello_acked;
+    bool hello_filled; /* and no table waits to be fetched: a fill that broke off goes on */
     struct base_uuid hello_timeline;
 
     /* push lane */

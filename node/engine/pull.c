@@ -108,7 +108,7 @@ static void feed_applied(struct node_job *job)
         e->status.sync.cursor = e->feed_result.cursor;
         e->status.head = e->feed_result.head > e->feed_result.cursor ? e->feed_result.head
                                                                      : e->feed_result.cursor;
-        core_session_on_feed(&e->session, e->session.catalog_want);
+        core_session_on_feed(&e->session, e->feed_result.catalog);
     }
     engine_refresh(e);
     engine_done(e);

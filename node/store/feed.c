@@ -65,6 +65,8 @@ static int feed_header(struct feed *f, const char *line, size_t len, struct base
         rc = net_json_i64(o, "after", 0, int_max, &after, err);
     if (rc == 0)
         rc = net_json_i64(o, "head", 0, int_max, &f->r.head, err);
+    if (rc == 0 && net_json_has(o, "catalog"))
+        rc = net_json_i64(o, "catalog", 0, int_max, &f->r.catalog, err);
     if (rc == 0 && after != f->last)
         rc = base_fail(err, BASE_EPROTO, "gap: the feed begins behind cut %lld, not %lld",
                        (long long)after, (long long)f->last);

@@ -164,6 +164,7 @@ int node_sync_state_get(struct node_db *db, struct node_sync_state *out, struct 
     struct node_sync_state s = {.incarnation = db->identity->incarnation,
                                 .catalog_version = db->catalog->c.version};
     int64_t filled = 0;
+    int64_t waits = 0;
     int64_t equal = -1;
     int rc = meta_i64(db, "_acked", 0, &s.acked_seq, err);
     if (rc == 0)
@@ -173,12 +174,15 @@ int node_sync_state_get(struct node_db *db, struct node_sync_state *out, struct 
     if (rc == 0)
         rc = meta_i64(db, "_filled", 0, &filled, err);
     if (rc == 0)
+        rc = one_i64(db, "SELECT EXISTS (SELECT 1 FROM _fill)", &waits, err);
+    if (rc == 0)
         rc = meta_i64(db, "_replica_equal", -1, &equal, err);
     if (rc == 0)
         rc = texts(db, &s, err);
     if (rc == 0)
         rc = counts(db, &s, err);
     s.filled = filled != 0;
+    s.fill_waits = waits != 0;
     s.replica_equal = (int)equal;
     if (rc == 0)
         *out = s;

@@ -26,6 +26,7 @@ struct node_sync_state {
     int64_t cursor;             /* last cut applied; -1: first fill not begun */
     int64_t catalog_version;
     bool filled;               /* the first fill is complete: the replica is published */
+    bool fill_waits;           /* tables are still to be fetched: the first time, or for a column */
     struct base_uuid timeline; /* zero: not known yet */
     char last_push_at[32], last_pull_at[32], verified_at[32];
     int replica_equal; /* 1, 0, -1 unknown */
@@ -58,6 +59,7 @@ int node_receipt_apply(struct node_db *db, const struct core_position *receipt,
  * An unknown table or more fields than the catalog has: BASE_ESTALE (fetch the catalog first). */
 struct node_feed_result {
     int64_t cursor, head;
+    int64_t catalog; /* the centre's version; 0: it did not say */
     int64_t changes;
     bool more;
 };

@@ -40,6 +40,8 @@ void core_past_unseen(struct core_unseen *out, const struct core_past *past, int
     }
     if (live_rev > base && above < live_rev - base)
         out->any = out->all_columns = true;
+    if (live_rev != 0 && base > live_rev) /* seen in a life of the centre that is over */
+        out->any = out->all_columns = true;
     if (live_rev == 0 && !touched && last != NULL && last->op == CORE_OP_DELETE) {
         out->deleted = !last->own;
         out->any |= !last->own;

@@ -372,6 +372,8 @@ int feed_cut(struct fixture *f, int64_t cut, int64_t seq, const char *rows)
     int rc = apply_feed(f, b.data, &r);
     base_buf_release(&b);
     if (rc == 0)
+        assert_int_equal(r.catalog, 7);
+    if (rc == 0)
         assert_int_equal(r.cursor, cut);
     return rc;
 }

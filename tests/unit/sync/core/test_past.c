@@ -52,6 +52,13 @@ static void a_log_that_does_not_reach_back_counts_as_everything(void **state)
     assert_true(u.any && u.all_columns);
 }
 
+static void a_revision_the_centre_has_not_reached_tells_nothing_of_what_was_seen(void **state)
+{
+    struct core_unseen u = {0};
+    core_past_unseen(&u, NULL, 4, false, 5);
+    assert_true(u.any && u.all_columns);
+}
+
 static void a_row_that_another_deleted_was_deleted_unseen(void **state)
 {
     struct core_unseen u = {0};
@@ -110,6 +117,7 @@ int main(void)
         cmocka_unit_test(what_others_wrote_above_base_was_not_seen),
         cmocka_unit_test(what_the_node_itself_wrote_was_seen),
         cmocka_unit_test(a_log_that_does_not_reach_back_counts_as_everything),
+        cmocka_unit_test(a_revision_the_centre_has_not_reached_tells_nothing_of_what_was_seen),
         cmocka_unit_test(a_row_that_another_deleted_was_deleted_unseen),
         cmocka_unit_test(the_screen_shows_base_with_our_own_changes_over_it),
         cmocka_unit_test(pending_changes_are_laid_over_in_their_order),
