@@ -686,3 +686,29 @@ void sim_centre_other_edit(struct sim_world *w, const struct sim_step *s)
     sim_trace(w, "other software %c %d/%d", (char)op, table, row);
     sim_net_wake(w);
 }
+
+/* A column or a table that was there before comes under sync: its values are in no change. They are
+ * given to the log's last entry of the row, and to the first transaction, which no feed brings. */
+void sim_centre_catalog(struct sim_world *w)
+{
+    enum { COLUMN = 4, OLD_ROWS = 3 };
+    struct sim_centre *c = &w->centre;
+    char text[16];
+    if (c->catalog == 3)
+        return;
+    c->catalog++;
+    for (int i = 0; i < OLD_ROWS; i++) {
+        struct sim_central_row *r = &c->rows[c->catalog == 2 ? SIM_PERSON : SIM_EXTRA][i];
+        (void)snprintf(text, sizeof text, "old%d", i);
+        if (c->catalog == 3) {
+            int txn = c->txns[0].count;
+            write_row(w, 0, SIM_EXTRA, i, CORE_OP_INSERT,
+                      &(struct sim_values){{sim_value(w, text)}}, -1);
+            c->txns[0].count = txn;
+        } else if (r->exists) {
+            struct sim_entry *e = &c->entries[r->last_entry];
+            r->v.v[COLUMN] = e->v.v[COLUMN] = sim_value(w, text);
+            e->image = write_image(w, SIM_PERSON, i, r->rev, &r->v);
+        }
+    }
+}

@@ -52,7 +52,7 @@ static void check_overwritten(struct sim_world *w, const struct sim_write *x,
                               const struct sim_central_row *before,
                               const struct sim_central_row *after)
 {
-    for (int i = 0; i < SIM_COLUMNS && before->exists; i++) {
+    for (int i = 0; i < SIM_COLUMNS && before->exists && !x->unfilled; i++) {
         uint16_t now = after->exists ? after->v.v[i] : 0;
         if (now != before->v.v[i] && !had_seen(w, x, i, before->v.v[i]) &&
             !on_record(w, x->table, x->row, i, before->v.v[i]))
@@ -189,24 +189,29 @@ void sim_check_decided(struct sim_world *w, int write, const struct core_merge *
     if (x->table == SIM_CHART && before->exists &&
         memcmp(&before->v, &after->v, sizeof before->v) != 0)
         sim_fail(w, "a fact is rewritten: r%d", x->row);
-    check_overwritten(w, x, before, after);
+    if (!w->centre_restored) /* what was seen of a life that is over cannot be told from this one's */
+        check_overwritten(w, x, before, after);
     check_kept(w, x, after, list, count);
+    if (w->centre_restored)
+        return;
     check_group(w, x, before, after);
     check_needless(w, x, before, list, count);
 }
 
 /* ---- at a node, after every commit --------------------------------------------------------------------- */
 
-/* Up to which of its changes both the receipt and the outcome have come back, as the centre knows it. */
-static int64_t done_upto(const struct sim_world *w, const struct sim_node *n)
+/* Which of its changes have had both receipt and outcome come back, as the centre knows it. */
+static void find_done(const struct sim_world *w, const struct sim_node *n, bool done[SIM_LOG_MAX])
 {
     const struct sim_centre *c = &w->centre;
-    int64_t seq = 0;
-    for (int i = 0; i < c->sequenced; i++)
-        if (c->txns[i].node == n->id && c->txns[i].inc == n->disk.incarnation &&
-            c->txns[i].cut <= n->disk.cursor && c->txns[i].seq > seq)
-            seq = c->txns[i].seq;
-    return seq < n->disk.acked ? seq : n->disk.acked;
+    memset(done, 0, SIM_LOG_MAX * sizeof *done);
+    for (int i = 0; i < c->decided_count; i++) {
+        const struct sim_decided *d = &c->decided[i];
+        int64_t cut = c->txns[d->txn].cut;
+        if (d->node == n->id && d->inc == n->disk.incarnation && d->seq <= n->disk.acked &&
+            d->write == n->disk.log[d->seq - 1].write && cut != 0 && cut <= n->disk.cursor)
+            done[d->seq - 1] = true;
+    }
 }
 
 static const struct sim_entry *entry_at(const struct sim_world *w, int table, int row, int64_t rev)
@@ -279,7 +284,7 @@ static void check_settled_row(struct sim_world *w, struct sim_node *n, int table
 }
 
 /* What was written here and is not settled is what the ward sees. */
-static void check_pending(struct sim_world *w, const struct sim_node *n, int64_t done,
+static void check_pending(struct sim_world *w, const struct sim_node *n, const bool *done,
                           bool busy[SIM_TABLES][SIM_ROWS])
 {
     struct {
@@ -291,9 +296,9 @@ static void check_pending(struct sim_world *w, const struct sim_node *n, int64_t
     for (int64_t seq = 1; seq <= n->disk.last_seq; seq++) {
         const struct sim_logged *c = &n->disk.log[seq - 1];
         const struct sim_write *x = &w->writes[c->write];
-        if (!c->closed && seq <= done && !c->held) /* what the centre made of it shows */
+        if (!c->closed && done[seq - 1] && !c->held) /* what the centre made of it shows */
             want[c->table][c->row].set &= ~x->set;
-        if (c->closed || (seq <= done && !c->held))
+        if (c->closed || (done[seq - 1] && !c->held))
             continue;
         want[c->table][c->row].any = busy[c->table][c->row] = true;
         want[c->table][c->row].deleted = x->op == CORE_OP_DELETE;
@@ -319,24 +324,52 @@ static void check_pending(struct sim_world *w, const struct sim_node *n, int64_t
 void sim_check_node(struct sim_world *w, struct sim_node *n)
 {
     static bool busy[SIM_TABLES][SIM_ROWS];
-    if (n->checked == w->figures->commits || n->disk.catalog == 0)
-        return;
+    static bool done[SIM_LOG_MAX];
+    if (n->checked == w->figures->commits || n->disk.catalog == 0 || w->centre_restored)
+        return; /* a centre that forgets what was: the end is looked at */
     n->checked = w->figures->commits;
     w->figures->checks++;
     memset(busy, 0, sizeof busy);
-    check_pending(w, n, done_upto(w, n), busy);
+    find_done(w, n, done);
+    check_pending(w, n, done, busy);
     for (int t = 0; t < SIM_TABLES && n->disk.filled; t++)
-        for (int r = 0; r < SIM_ROWS; r++)
+        for (int r = 0; r < SIM_ROWS && !(n->disk.fill >> t & 1); r++)
             if (!busy[t][r] && (n->disk.rows[t][r].exists || w->centre.rows[t][r].rev > 0))
                 check_settled_row(w, n, t, r);
 }
 
 /* ---- at the end -------------------------------------------------------------------------------------------- */
 
+static bool decided_at(const struct sim_world *w, int write)
+{
+    for (int i = 0; i < w->centre.decided_count; i++)
+        if (w->centre.decided[i].write == write)
+            return true;
+    return false;
+}
+
+/* What a node takes for acknowledged the centre has, or the node stands fenced and still has it; and
+ * who must be fenced is. */
+static void check_acknowledged(struct sim_world *w, const struct sim_node *n)
+{
+    const struct sim_centre *c = &w->centre;
+    const struct core_position *head = &c->heads[n->id][n->disk.incarnation];
+    bool ahead = c->head_known[n->id][n->disk.incarnation] && head->seq < n->disk.acked;
+    for (int64_t seq = 1; seq <= n->disk.acked && !(n->fenced && w->centre_restored); seq++)
+        if (!decided_at(w, n->disk.log[seq - 1].write))
+            sim_fail(w, "node %d takes its change %d for acknowledged, the centre never took it",
+                     n->machine, (int)seq);
+    if (!n->fenced && (ahead || (n->disk.filled && n->disk.timeline != c->timeline)))
+        sim_fail(w, "node %d does not notice that the centre was restored", n->machine);
+}
+
 static void check_at_rest(struct sim_world *w, const struct sim_node *n)
 {
     bool held[SIM_TABLES][SIM_ROWS];
     memset(held, 0, sizeof held);
+    check_acknowledged(w, n);
+    if (n->fenced || w->centre_restored) /* an operator must act */
+        return;
     if (n->disk.acked != n->disk.last_seq)
         sim_fail(w, "node %d: %d changes still wait after %d rounds", n->machine,
                  (int)(n->disk.last_seq - n->disk.acked), SIM_ROUNDS);
@@ -384,6 +417,21 @@ static bool was_ever(const struct sim_world *w, const struct sim_write *x, int c
 }
 
 /* Nothing acknowledged lost, every effect once. */
+static bool in_a_log(const struct sim_world *w, int write)
+{
+    for (int i = 0; i < SIM_NODES_MAX; i++)
+        for (int64_t seq = 1; w->nodes[i].used && seq <= w->nodes[i].disk.last_seq; seq++)
+            if (w->nodes[i].disk.log[seq - 1].write == write)
+                return true;
+    return false;
+}
+
+void sim_forget(struct sim_world *w, const struct sim_replica *lost, const struct sim_replica *kept)
+{
+    for (int64_t seq = kept->last_seq + 1; seq <= lost->last_seq; seq++)
+        w->writes[lost->log[seq - 1].write].forgotten = true;
+}
+
 static void check_write(struct sim_world *w, int write)
 {
     const struct sim_centre *c = &w->centre;
@@ -405,7 +453,8 @@ static void check_write(struct sim_world *w, int write)
         sim_fail(w, "a transaction of node %d came in pieces: change %d", x->node, (int)x->seq);
     if (times > 1)
         sim_fail(w, "change %d of node %d took effect %d times", (int)x->seq, x->node, times);
-    if (times == 0 && x->told && !x->forgotten)
+    if (times == 0 && x->told && !x->forgotten &&
+        !(w->fences_expected && in_a_log(w, write))) /* it waits there for an operator */
         sim_fail(w, "change %d of node %d was acknowledged and is lost", (int)x->seq, x->node);
     if (times != 1 || quarantined || x->op == CORE_OP_DELETE)
         return;
@@ -418,9 +467,25 @@ static void check_write(struct sim_world *w, int write)
         sim_fail(w, "the fact r%d is gone or was changed", x->row);
 }
 
+/* What the centre has taken of a node is all of it up to the receipt. */
+static void check_gaps(struct sim_world *w, int node)
+{
+    const struct sim_centre *c = &w->centre;
+    for (int64_t inc = 1; inc <= c->incarnation[node]; inc++) {
+        int64_t taken = 0;
+        for (int i = 0; i < c->decided_count; i++)
+            taken += c->decided[i].node == node && c->decided[i].inc == inc;
+        if (c->head_known[node][inc] && taken != c->heads[node][inc].seq)
+            sim_fail(w, "the centre has a receipt for %d changes of node %d, and took %d",
+                     (int)c->heads[node][inc].seq, node, (int)taken);
+    }
+}
+
 void sim_check_end(struct sim_world *w)
 {
     sim_centre_sequence(w);
+    for (int i = 0; i < w->node_count; i++)
+        check_gaps(w, i);
     for (int i = 0; i < SIM_NODES_MAX; i++)
         if (w->nodes[i].used)
             check_at_rest(w, &w->nodes[i]);

@@ -91,10 +91,19 @@ static void print_figures(const struct options *o, const struct sim_figures *f, 
            (unsigned long long)f->commits, (unsigned long long)f->messages,
            (unsigned long long)f->checks, (unsigned long long)f->contested,
            (unsigned long long)f->quarantined, (unsigned long long)f->too_large);
+    static const struct {
+        const char *name;
+        enum sim_kind kind;
+    } great[] = {{"clocks", SIM_CLOCK},    {"catalogs", SIM_CATALOG},
+                 {"absences", SIM_ABSENT}, {"restores", SIM_RESTORE},
+                 {"clones", SIM_CLONE},    {"centre_restores", SIM_CENTRE_RESTORE}};
     printf("sim: faults node_kills=%llu links=%llu disks=%llu other_edits=%llu compactions=%llu",
            (unsigned long long)f->kills, (unsigned long long)f->kinds[SIM_LINK],
            (unsigned long long)f->kinds[SIM_DISK], (unsigned long long)f->kinds[SIM_OTHER_EDIT],
            (unsigned long long)f->kinds[SIM_COMPACT]);
+    for (size_t i = 0; i < sizeof great / sizeof great[0]; i++)
+        printf(" %s=%llu", great[i].name, (unsigned long long)f->kinds[great[i].kind]);
+    printf(" fences=%llu", (unsigned long long)f->fences);
     for (int i = 1; i < SIM_FATES; i++)
         printf(" %s=%llu", fates[i], (unsigned long long)f->fates[i]);
     putchar('\n');

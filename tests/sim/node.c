@@ -85,12 +85,13 @@ static int ask_fill(struct sim_world *w, struct sim_node *n, struct sim_request 
         rc = sim_store->fill_begin(w, n, n->hello_head, n->hello_timeline);
     if (rc != 0)
         return rc;
-    if (n->disk.fill_table < 0 || n->disk.fill_table >= SIM_TABLES) {
+    if (n->disk.fill == 0) {
         n->fill_entries = w->centre.entry_count;
         rc = sim_store->fill_finish(w, n);
         return rc == 0 ? 1 : rc;
     }
-    q->table = n->disk.fill_table;
+    while (!(n->disk.fill >> q->table & 1))
+        q->table++;
     q->from = n->disk.fill_from;
     return 0;
 }
@@ -159,7 +160,7 @@ static int take_hello(struct sim_world *w, struct sim_node *n, const struct sim_
     n->fenced = false;
     n->hello_head = a->head;
     n->hello_timeline = a->timeline;
-    core_session_on_hello(&n->session, a->catalog, n->disk.filled);
+    core_session_on_hello(&n->session, a->catalog, n->disk.filled && n->disk.fill == 0);
     return 0;
 }
 
@@ -185,7 +186,7 @@ static int take_pull(struct sim_world *w, struct sim_node *n, const struct sim_r
     case CORE_DO_FEED:
         rc = sim_store->feed(w, n, a, &more);
         if (rc == 0)
-            core_session_on_feed(&n->session, n->session.catalog_want);
+            core_session_on_feed(&n->session, a->catalog);
         return rc;
     default:
         return BASE_EPROTO;

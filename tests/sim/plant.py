@@ -3,7 +3,8 @@
 tests/sim/plant.py LIST OUT FILE... - copies FILEs (and the headers they need) into OUT with the deliberate bugs of LIST planted.
 
 An entry of LIST is a line "name file", a line "- what stands there" and a line "+ what the bug makes of it", where MUTANT is true
-while that bug is chosen (ew_mutant). What stands there must be found exactly once. An entry whose place is gone is left out here
+while that bug is chosen (ew_mutant). What stands there must be found exactly once. A bug that two lines of defence would stop has
+an entry for each, of the same name. An entry whose place is gone is left out here
 and named in OUT/mutants.c, so that the test fails and not the build. The shipping sources know nothing of all this.
 """
 import os
@@ -54,13 +55,12 @@ def main():
     listing, out, *files = sys.argv[1:]
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     bugs = list(entries(listing))
-    names = [b[0] for b in bugs]
-    assert len(set(names)) == len(names), "two bugs of one name"
+    names = list(dict.fromkeys(b[0] for b in bugs))
     missing = [n for n, f, _, _ in bugs if f not in files]
     assert not missing, f"not among the files: {missing}"
     gone = []
     for file in files:
-        text, lost = plant(read(os.path.join(root, file)), [(i + 1, o, n) for i, (_, f, o, n) in enumerate(bugs) if f == file])
+        text, lost = plant(read(os.path.join(root, file)), [(names.index(b) + 1, o, n) for b, f, o, n in bugs if f == file])
         gone += lost
         write(os.path.join(out, file), "extern int ew_mutant;\n" + f'#line 1 "{file}"\n' + text)
     quoted = "".join(f'    "{n}",\n' for n in names)

@@ -40,7 +40,14 @@ static void make_edit(struct sim_step *s, uint64_t *r)
     }
     s->a = old[sim_below(r, 4)];
     s->b = sim_below(r, OLD_ROWS);
-    s->c = 1 + sim_below(r, s->a == SIM_DRAFT ? 3 : 15);
+    s->c = 1 + sim_below(r, s->a == SIM_DRAFT ? 3 : 31);
+    if (dice < 28) { /* a table that comes with catalog 3 */
+        s->a = SIM_EXTRA;
+        s->b =
+            sim_below(r, 2) ? new_row(s->serial) : FIRST_DERIVED_ROW + sim_below(r, DERIVED_ROWS);
+        s->c = 1 | (sim_below(r, 2) ? EDIT_INSERT : 0);
+        return;
+    }
     if (dice < 35) {
         s->b =
             sim_below(r, 2) ? new_row(s->serial) : FIRST_DERIVED_ROW + sim_below(r, DERIVED_ROWS);
@@ -60,33 +67,51 @@ static void make_edit(struct sim_step *s, uint64_t *r)
     }
 }
 
-static void make_fault(struct sim_step *s, uint64_t *r)
+static void make_great_fault(struct sim_step *s, uint64_t *r)
 {
-    int dice = sim_below(r, 100);
-    if (dice < 60) {
+    static const enum sim_kind kinds[] = {SIM_TAKE_IMAGE,   SIM_TAKE_IMAGE,    SIM_RESTORE,
+                                          SIM_RESTORE,      SIM_CLONE,         SIM_ABSENT,
+                                          SIM_CENTRE_IMAGE, SIM_CENTRE_RESTORE};
+    s->kind = kinds[sim_below(r, 8)];
+}
+
+static void make_fault(struct sim_step *s, uint64_t *r, bool great)
+{
+    int dice = sim_below(r, great ? 130 : 100);
+    if (dice < 56) {
         s->kind = SIM_NET;
         s->a = 1 + sim_below(r, SIM_FATES - 1);
         s->b = sim_below(r, 2);
-    } else if (dice < 80) {
+    } else if (dice < 76) {
         s->kind = SIM_KILL;
         s->a = 1 + sim_below(r, 4);
         s->b = sim_below(r, 2);
-    } else if (dice < 92) {
+    } else if (dice < 86) {
         s->kind = SIM_LINK;
-        s->a = sim_below(r, 3);
-    } else if (dice < 97) {
+        s->a = sim_below(r, 4);
+    } else if (dice < 90) {
         s->kind = SIM_DISK;
         s->a = sim_below(r, 2);
-    } else {
+    } else if (dice < 92) {
         s->kind = SIM_COMPACT;
+    } else if (dice < 94) {
+        s->kind = SIM_CLOCK;
+        s->a = (sim_below(r, 400) - 200) * 3600;
+    } else if (dice < 96) {
+        s->kind = SIM_CATALOG;
+    } else if (great) {
+        make_great_fault(s, r);
+    } else {
+        s->kind = SIM_ABSENT;
     }
 }
 
-static void make_step(struct sim_step *s, uint64_t *r, int nodes, int serial)
+static void make_step(struct sim_step *s, uint64_t *r, int nodes, int serial, bool great)
 {
     static const int waits[] = {30, 200, 1000, 5000, 30000};
     int dice = sim_below(r, 100);
-    *s = (struct sim_step){.serial = serial, .node = sim_below(r, nodes)};
+    /* a step of a machine that is not there does nothing; clones may come */
+    *s = (struct sim_step){.serial = serial, .node = sim_below(r, great ? SIM_NODES_MAX : nodes)};
     if (dice < 38) {
         s->kind = SIM_EDIT;
         make_edit(s, r);
@@ -98,14 +123,14 @@ static void make_step(struct sim_step *s, uint64_t *r, int nodes, int serial)
         s->kind = SIM_OTHER_EDIT;
         s->a = sim_below(r, 4) == 0 ? SIM_STAFF : sim_below(r, 3) == 0 ? SIM_DRAFT : SIM_PERSON;
         s->b = sim_below(r, OLD_ROWS);
-        s->c = sim_below(r, 8) == 0 ? 0 : 1 + sim_below(r, 15);
+        s->c = sim_below(r, 8) == 0 ? 0 : 1 + sim_below(r, 31);
     } else if (dice < 74) {
         s->kind = SIM_RUN;
         s->a = waits[sim_below(r, 5)] + sim_below(r, 400);
     } else if (dice < 76) {
         s->kind = SIM_DROP;
     } else {
-        make_fault(s, r);
+        make_fault(s, r, great);
     }
 }
 
@@ -117,8 +142,9 @@ void sim_schedule_make(struct sim_schedule *out, uint64_t seed, int length)
     out->count = length / 2 + sim_below(&r, length);
     if (out->count > SIM_STEPS_MAX)
         out->count = SIM_STEPS_MAX;
+    bool great = sim_below(&r, 4) == 0; /* machines and centres restored, cloned */
     for (int i = 0; i < out->count; i++)
-        make_step(&out->steps[i], &r, out->nodes, i);
+        make_step(&out->steps[i], &r, out->nodes, i, great);
 }
 
 /* ---- printing ------------------------------------------------------------------------------------- */
@@ -180,7 +206,11 @@ void sim_step_print(FILE *f, const struct sim_step *s)
                       s->b ? "right after" : "before", s->a);
         break;
     case SIM_LINK:
-        (void)fprintf(f, "node %d: line %s", s->node, s->a == 2 ? "flaps" : s->a ? "up" : "down");
+        (void)fprintf(f, "node %d: line %s", s->node,
+                      s->a == 3   ? "flaps, and the next answer is slow"
+                      : s->a == 2 ? "flaps"
+                      : s->a      ? "up"
+                                  : "down");
         break;
     case SIM_DISK:
         (void)fprintf(f, "node %d: disk %s", s->node, s->a ? "full" : "has room");
@@ -191,8 +221,31 @@ void sim_step_print(FILE *f, const struct sim_step *s)
     case SIM_DROP:
         (void)fprintf(f, "node %d: quarantined changes are dropped", s->node);
         break;
-    default:
-        (void)fprintf(f, "step %d of node %d", (int)s->kind, s->node);
+    case SIM_CLOCK:
+        (void)fprintf(f, "node %d: clock wrong by %d s", s->node, s->a);
+        break;
+    case SIM_ABSENT:
+        (void)fprintf(f, "node %d: absent, 60 days pass", s->node);
+        break;
+    case SIM_CATALOG:
+        (void)fprintf(f, "centre: the catalog moves on");
+        break;
+    case SIM_CENTRE_IMAGE:
+        (void)fprintf(f, "centre: a backup is taken");
+        break;
+    case SIM_CENTRE_RESTORE:
+        (void)fprintf(f, "centre: restored from its backup");
+        break;
+    case SIM_TAKE_IMAGE:
+        (void)fprintf(f, "node %d: an image of its disk is taken", s->node);
+        break;
+    case SIM_RESTORE:
+        (void)fprintf(f, "node %d: its disk is replaced by the image", s->node);
+        break;
+    case SIM_CLONE:
+        (void)fprintf(f, "node %d: a second machine starts with a copy of its disk", s->node);
+        break;
+    case SIM_KINDS:
         break;
     }
     (void)fprintf(f, "  (#%d)\n", s->serial);
@@ -203,8 +256,12 @@ void sim_step_print(FILE *f, const struct sim_step *s)
 static struct sim_view look(const struct sim_node *n, int table, int row)
 {
     const struct sim_row *r = &n->disk.rows[table][row];
-    return (struct sim_view){
-        .valid = true, .exists = r->exists, .rev = r->rev, .pending = r->pending, .v = r->v};
+    return (struct sim_view){.valid = true,
+                             .catalog = n->disk.catalog,
+                             .exists = r->exists,
+                             .rev = r->rev,
+                             .pending = r->pending,
+                             .v = r->v};
 }
 
 static void name_values(struct sim_world *w, const struct sim_step *s, struct sim_edit *e)
@@ -224,6 +281,16 @@ static void name_values(struct sim_world *w, const struct sim_step *s, struct si
     }
 }
 
+/* Does the screen lack what a new column holds already, now or when an earlier change was made? */
+static bool unfilled(const struct sim_world *w, const struct sim_node *n, int table, int row)
+{
+    bool yes = (n->disk.fill >> table & 1) != 0;
+    for (int i = 0; i < w->write_count; i++)
+        yes |= w->writes[i].unfilled && w->writes[i].node == n->id && w->writes[i].table == table &&
+               w->writes[i].row == row;
+    return yes;
+}
+
 /* Do changes of ours lie over something that has moved beneath them? */
 static bool hides(const struct sim_node *n, const struct sim_view *v)
 {
@@ -239,7 +306,9 @@ static bool make(struct sim_world *w, struct sim_node *n, const struct sim_step 
         n->disk.catalog == 0 ? NULL : sim_table_of(w, n->disk.catalog, table);
     if (t == NULL || w->write_count == SIM_WRITES_MAX)
         return false;
-    if (s->c & EDIT_OLD_VIEW && n->views[table][row].valid)
+    if (s->c & EDIT_OLD_VIEW && n->views[table][row].valid &&
+        n->views[table][row].catalog ==
+            n->disk.catalog) /* no screen shows a field it did not know */
         v = n->views[table][row];
     *e = (struct sim_edit){.op = s->c & EDIT_INSERT || table == SIM_CHART ? CORE_OP_INSERT
                                  : s->c & EDIT_DELETE                     ? CORE_OP_DELETE
@@ -278,6 +347,7 @@ static bool make(struct sim_world *w, struct sim_node *n, const struct sim_step 
                                                      .v = e->v,
                                                      .seen = v.v,
                                                      .seen_exists = v.exists,
+                                                     .unfilled = unfilled(w, n, table, row),
                                                      .over_pending = hides(n, &v),
                                                      .poison = (s->c & EDIT_POISON) != 0};
     return true;
@@ -338,9 +408,97 @@ static void do_compact(struct sim_world *w)
     w->compacted = true;
 }
 
+static void do_restore(struct sim_world *w, struct sim_node *n)
+{
+    if (!n->has_image || n->image.incarnation != n->disk.incarnation)
+        return;
+    sim_forget(w, &n->disk, &n->image);
+    if (n->alive)
+        sim_node_die(w, n);
+    n->disk = n->image;
+    memset(n->newest, 0, sizeof n->newest);
+    w->fences_expected = true;
+}
+
+static void do_clone(struct sim_world *w, const struct sim_node *n)
+{
+    for (int i = 0; i < SIM_NODES_MAX; i++) {
+        struct sim_node *to = &w->nodes[i];
+        if (to->used)
+            continue;
+        *to = *n;
+        to->machine = i;
+        to->has_image = false;
+        to->kill_in = 0;
+        w->fences_expected = true;
+        sim_node_start(w, to);
+        return;
+    }
+}
+
+static void do_centre_restore(struct sim_world *w)
+{
+    int64_t timeline = w->centre.timeline;
+    if (!w->has_centre_image)
+        return;
+    w->centre = w->centre_image;
+    w->centre.timeline = timeline + 1;
+    w->fences_expected = w->centre_restored = true;
+    sim_net_wake(w);
+}
+
+static void do_absent(struct sim_world *w, struct sim_node *n)
+{
+    static const int64_t sixty_days_ms = (int64_t)60 * 24 * 3600 * 1000;
+    if (n->alive && n->session.link_open)
+        core_session_on_link(&n->session, w->now, false);
+    w->now += sixty_days_ms;
+}
+
+/* What happens to whole machines. */
+static void do_great(struct sim_world *w, const struct sim_step *s)
+{
+    struct sim_node *n = &w->nodes[s->node];
+    switch (s->kind) {
+    case SIM_TAKE_IMAGE:
+        n->image = n->disk;
+        n->has_image = true;
+        break;
+    case SIM_RESTORE:
+        do_restore(w, n);
+        break;
+    case SIM_CLONE:
+        do_clone(w, n);
+        break;
+    case SIM_CENTRE_IMAGE:
+        w->centre_image = w->centre;
+        w->has_centre_image = true;
+        break;
+    case SIM_CENTRE_RESTORE:
+        do_centre_restore(w);
+        break;
+    case SIM_ABSENT:
+        do_absent(w, n);
+        break;
+    case SIM_CATALOG:
+        sim_centre_catalog(w);
+        break;
+    case SIM_CLOCK:
+        n->clock_offset = (int64_t)s->a * 1000;
+        break;
+    default:
+        break;
+    }
+}
+
 void sim_step_do(struct sim_world *w, const struct sim_step *s)
 {
     struct sim_node *n = &w->nodes[s->node];
+    bool of_node = s->kind != SIM_RUN && s->kind != SIM_OTHER_EDIT && s->kind != SIM_COMPACT &&
+                   s->kind != SIM_CATALOG && s->kind != SIM_CENTRE_IMAGE &&
+                   s->kind != SIM_CENTRE_RESTORE;
+    if (of_node && !n->used)
+        return;
     if (w->trace) {
         printf("%9lld  * ", (long long)w->now);
         sim_step_print(stdout, s);
@@ -350,7 +508,7 @@ void sim_step_do(struct sim_world *w, const struct sim_step *s)
         sim_run_until(w, w->now + s->a);
         break;
     case SIM_LOOK:
-        if (n->alive)
+        if (n->alive && n->disk.fill == 0)
             n->views[s->a][s->b] = look(n, s->a, s->b);
         break;
     case SIM_EDIT:
@@ -367,7 +525,9 @@ void sim_step_do(struct sim_world *w, const struct sim_step *s)
         n->kill_after = s->b != 0;
         break;
     case SIM_LINK:
-        if (n->alive && s->a == 2)
+        if (s->a == 3)
+            w->next_fate[s->node][CORE_LANE_PULL] = SIM_FATE_SLOW_REPLY;
+        if (n->alive && s->a >= 2)
             core_session_on_link(&n->session, w->now, false);
         if (n->alive && n->session.link_open != (s->a != 0))
             core_session_on_link(&n->session, w->now, s->a != 0);
@@ -382,6 +542,7 @@ void sim_step_do(struct sim_world *w, const struct sim_step *s)
         do_drop(w, n);
         break;
     default:
+        do_great(w, s);
         break;
     }
     sim_run_until(w, w->now);

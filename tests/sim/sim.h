@@ -72,6 +72,7 @@ struct sim_write {
     unsigned set; /* bit per column */
     struct sim_values v, seen;
     bool seen_exists;
+    bool unfilled;     /* a column that is new here was still to be fetched */
     bool over_pending; /* changes of the node's own lay over what was on the screen */
     int group, of;     /* of one local transaction: its first write, how many */
     bool told;         /* the tablet has its answer: "saved here" */
@@ -260,12 +261,14 @@ struct sim_replica {
     int64_t last_seq, acked, settled, done, cursor, timeline, incarnation, catalog;
     bool filled;
     int64_t fill_head, fill_timeline, fill_acked;
-    int fill_table, fill_from; /* -1: no fill begun */
+    bool filling;         /* a whole one: cursor and timeline come with its end */
+    unsigned fill, equal; /* tables still to be fetched; images of equal revision count */
+    int fill_from;        /* in the first of them */
 };
 
 struct sim_view { /* what a person has on the screen */
     bool valid, exists;
-    int64_t rev, pending;
+    int64_t rev, pending, catalog;
     struct sim_values v;
 };
 
@@ -361,7 +364,7 @@ struct sim_world {
     uint16_t text_slots[2 * SIM_TEXTS_MAX];
     int text_count;
     bool faults_over, trace, too_large;
-    bool compacted, fences_expected;
+    bool compacted, fences_expected, centre_restored;
     char failed[256]; /* the first violation, or "" */
     struct sim_figures *figures;
     struct base_arena scratch;
@@ -457,6 +460,7 @@ void sim_centre_answer(struct sim_world *w, int node, const struct sim_request *
                        struct sim_reply *out);
 void sim_centre_other_edit(struct sim_world *w, const struct sim_step *s);
 void sim_centre_sequence(struct sim_world *w);
+void sim_centre_catalog(struct sim_world *w); /* it moves on by one version */
 
 /* checks.c */
 void sim_check_node(struct sim_world *w, struct sim_node *n);
@@ -464,8 +468,10 @@ void sim_check_decided(struct sim_world *w, int write, const struct core_merge *
                        const struct sim_central_row *before, const struct sim_central_row *after,
                        const struct sim_contest *contests, int count);
 void sim_check_end(struct sim_world *w);
+/* What only this disk holds, and an older image of it does not, is lost with it. */
+void sim_forget(struct sim_world *w, const struct sim_replica *lost,
+                const struct sim_replica *kept);
 void sim_check_fenced(struct sim_world *w, const struct sim_node *n);
-bool sim_write_done(const struct sim_world *w, const struct sim_node *n, int64_t seq);
 
 /* shrink.c */
 void sim_shrink(struct sim_world *w, struct sim_schedule *s);

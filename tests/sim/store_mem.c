@@ -7,9 +7,11 @@
  */
 #include "tests/sim/sim.h"
 
+#include "sync/base/clock.h"
 #include "sync/seal/seal.h"
 
 enum { LINE_BYTES_MAX = 2048 };
+static const int64_t clock_start_ms = 1763873280000; /* 2025-11-23 */
 
 struct txn {
     struct sim_world *w;
@@ -82,6 +84,7 @@ static void lay(struct txn *t, int table, int row)
     const struct core_table *ct = table_of(t, table);
     static struct core_laying l;
     static struct core_image central;
+    struct base_err err = {0};
     int64_t newest = 0;
     if (!b->exists || ct == NULL)
         return;
@@ -97,8 +100,8 @@ static void lay(struct txn *t, int table, int row)
         bool settled = seq <= t->r.done && !c->held;
         if (c->table != table || c->row != row || c->closed || (settled && newest == 0))
             continue;
-        if (core_change_read(&change, c->line, strlen(c->line), &t->w->scratch, NULL) != 0) {
-            sim_fail(t->w, "a line of the log cannot be read");
+        if (core_change_read(&change, c->line, strlen(c->line), &t->w->scratch, &err) != 0) {
+            sim_fail(t->w, "a line of the log cannot be read: %s", err.text);
             return;
         }
         if (settled)
@@ -144,7 +147,9 @@ static int append(struct txn *t, const struct sim_edit *e, int64_t base, int64_t
     struct core_change_value values[SIM_COLUMNS];
     struct base_buf line;
     char device[16];
+    char at[BASE_TIME_CHARS + 1];
     const struct core_table *ct = table_of(t, e->table);
+    base_time_format(clock_start_ms + t->w->now + t->n->clock_offset, at);
     if (t->r.last_seq == SIM_LOG_MAX) {
         t->w->too_large = true;
         return BASE_EFULL;
@@ -156,7 +161,9 @@ static int append(struct txn *t, const struct sim_edit *e, int64_t base, int64_t
                                  .op = e->op,
                                  .table = core_text_of(ct->name),
                                  .values = values,
-                                 .at = core_text_of("2026-11-23T05:48:00.123Z")};
+                                 .at = core_text_of(at),
+                                 .clock =
+                                     t->n->clock_offset == 0 ? CORE_CLOCK_OK : CORE_CLOCK_WRONG};
     (void)snprintf(device, sizeof device, "w%d", e->write);
     change.device = core_text_of(device);
     sim_id(&change.id, e->table, e->row);
@@ -413,13 +420,33 @@ static int mem_feed(struct sim_world *w, struct sim_node *n, const struct sim_re
     return commit(t);
 }
 
+static unsigned all_tables(const struct txn *t)
+{
+    unsigned all = 0;
+    for (int i = 0; i < SIM_TABLES; i++)
+        if (table_of(t, i) != NULL)
+            all |= 1u << i;
+    return all;
+}
+
+static int first_of(unsigned set)
+{
+    int i = 0;
+    while (!(set >> i & 1))
+        i++;
+    return i;
+}
+
 static int mem_fill_begin(struct sim_world *w, struct sim_node *n, int64_t head, int64_t timeline)
 {
     struct txn *t = begin(w, n);
     t->r.fill_head = head;
     t->r.fill_timeline = timeline;
     t->r.fill_acked = t->r.acked;
-    t->r.fill_table = t->r.fill_from = 0;
+    t->r.filling = true;
+    t->r.fill = all_tables(t);
+    t->r.equal = 0;
+    t->r.fill_from = 0;
     if (!t->r.filled || t->r.cursor > head)
         t->r.cursor = head;
     return commit(t);
@@ -428,21 +455,21 @@ static int mem_fill_begin(struct sim_world *w, struct sim_node *n, int64_t head,
 static int mem_page(struct sim_world *w, struct sim_node *n, const struct sim_reply *p)
 {
     struct txn *t = begin(w, n);
-    if (p->cut_off || p->table != t->r.fill_table || p->from != t->r.fill_from)
+    if (p->cut_off || t->r.fill == 0 || p->table != first_of(t->r.fill) ||
+        p->from != t->r.fill_from)
         return BASE_EPROTO;
     if (t->r.filled && p->head < t->r.cursor)
         return BASE_ESTALE;
     for (int i = 0; i < p->line_count; i++) {
         if (!fits_catalog(t, &p->lines[i]))
             return BASE_ESTALE;
-        take_image(t, &p->lines[i], false);
+        take_image(t, &p->lines[i], (t->r.equal >> p->table & 1) != 0);
     }
     t->r.fill_from = p->next;
     if (p->next < 0) {
-        t->r.fill_table++;
+        t->r.fill &= ~(1u << p->table);
+        t->r.equal &= ~(1u << p->table);
         t->r.fill_from = 0;
-        while (t->r.fill_table < SIM_TABLES && table_of(t, t->r.fill_table) == NULL)
-            t->r.fill_table++;
     }
     settle(t);
     return commit(t);
@@ -451,9 +478,9 @@ static int mem_page(struct sim_world *w, struct sim_node *n, const struct sim_re
 static int mem_fill_finish(struct sim_world *w, struct sim_node *n)
 {
     struct txn *t = begin(w, n);
-    if (t->r.fill_table >= 0 && t->r.fill_table < SIM_TABLES)
+    if (t->r.fill != 0)
         return BASE_ESTALE;
-    if (t->r.fill_table >= 0) {
+    if (t->r.filling) {
         t->r.timeline = t->r.fill_timeline;
         t->r.cursor = t->r.fill_head;
         t->r.filled = true;
@@ -461,13 +488,24 @@ static int mem_fill_finish(struct sim_world *w, struct sim_node *n)
             t->r.settled = t->r.fill_acked;
         settle(t);
     }
-    t->r.fill_table = -1;
+    t->r.filling = false;
     return commit(t);
 }
 
+/* A new table is fetched; one with a new column is fetched again, images of equal revision counting. */
 static int mem_catalog(struct sim_world *w, struct sim_node *n, int64_t version)
 {
     struct txn *t = begin(w, n);
+    for (int i = 0; i < SIM_TABLES && t->r.cursor >= 0; i++) {
+        const struct core_table *was = table_of(t, i);
+        const struct core_table *is = sim_table_of(w, version, i);
+        if (is == NULL || (was != NULL && was->column_count == is->column_count))
+            continue;
+        if (t->r.fill == 0 || i <= first_of(t->r.fill))
+            t->r.fill_from = 0;
+        t->r.fill |= 1u << i;
+        t->r.equal |= was != NULL ? 1u << i : 0;
+    }
     t->r.catalog = version;
     return commit(t);
 }

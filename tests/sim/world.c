@@ -194,7 +194,7 @@ void sim_world_init(struct sim_world *w, const struct sim_schedule *s, struct si
         n->id = n->machine = i;
         n->used = true;
         n->disk.incarnation = 1;
-        n->disk.cursor = n->disk.fill_table = -1;
+        n->disk.cursor = -1;
         if (sim_store->open(w, n, true) != 0)
             sim_fail(w, "the store of node %d cannot be made", i);
         sim_node_start(w, n);
