@@ -21,6 +21,7 @@
 #include "node/cli/files.h"
 #include "node/cli/identity.h"
 #include "sync/base/log.h"
+#include "sync/base/sandbox.h"
 #include "sync/seal/seal.h"
 
 enum { LOCK_PATIENCE_MS = 3000, LOCK_LOOK_MS = 50 };
@@ -335,6 +336,41 @@ static void run(struct daemon *d)
         base_log(BASE_LOG_WARN, "stopping", "something was still open when the loop ended");
 }
 
+enum { EXPORT_DIRS_BYTES_MAX = 4096 };
+
+/* Before there is a second thread: state folder, the key file's folder (a wipe removes it), and where exports go. */
+static int enter_sandbox(struct daemon *d, struct base_err *err)
+{
+    char key_file[NODE_PATH_BYTES_MAX];
+    char dirs[EXPORT_DIRS_BYTES_MAX];
+    struct node_keys_source source;
+    struct base_sandbox box = {.folders = {d->dir}};
+    int count = 1;
+    int landlock = 0;
+    if (!base_config_bool(d->cli->config, "node", "sandbox"))
+        return 0;
+    int rc = node_cli_key_source(d->cli, &source, key_file, sizeof key_file, err);
+    char *slash = rc == 0 && source.key_file != NULL ? strrchr(key_file, '/') : NULL;
+    if (slash != NULL && slash != key_file) {
+        *slash = '\0';
+        box.folders[count++] = key_file;
+    }
+    (void)snprintf(dirs, sizeof dirs, "%s",
+                   base_config_text(d->cli->config, "node", "export_dirs"));
+    char *rest = NULL;
+    for (char *dir = strtok_r(dirs, ":", &rest); dir != NULL; dir = strtok_r(NULL, ":", &rest))
+        if (count < BASE_SANDBOX_FOLDERS_MAX)
+            box.folders[count++] = dir;
+    int64_t port = base_config_int(d->cli->config, "api", "port");
+    box.bind_low_ports = port > 0 && port < 1024;
+    if (rc == 0)
+        rc = base_sandbox_enter(&box, &landlock, err);
+    if (rc == 0)
+        base_log(BASE_LOG_INFO, "sandbox", "Landlock version %d%s", landlock,
+                 landlock == 0 ? ": this kernel has none" : "");
+    return rc;
+}
+
 int node_cmd_serve(struct node_cli *cli)
 {
     struct base_err err = {0};
@@ -344,7 +380,8 @@ int node_cmd_serve(struct node_cli *cli)
     d->cli = cli;
     d->dir = node_cli_state_dir(cli);
     d->lock = -1;
-    if (open_files(d, &err) != 0)
+    (void)setenv("SQLITE_TMPDIR", d->dir, 1); /* sealed, but nowhere else all the same */
+    if (open_files(d, &err) != 0 || enter_sandbox(d, &err) != 0)
         d->exit_code = node_cli_fail(&err);
     else
         run(d);

@@ -9,6 +9,10 @@
 const struct base_setting node_settings[] = {
     {"node", "state_dir", TEXT, "/var/lib/everward", 0, 0,
      "folder of the sealed store, keys and certificates; mode 0700"},
+    {"node", "export_dirs", TEXT, "/var/backups/everward", 0, 0,
+     "folders that exports and backups may be written to, separated by colons"},
+    {"node", "sandbox", BOOL, "true", 0, 0,
+     "give up capabilities, running programs, and writing outside of those folders"},
     {"api", "address", TEXT, "0.0.0.0", 0, 0, "address to listen on for tablets"},
     {"api", "port", INT, "8443", 0, 65535,
      "TCP port to listen on for tablets; 0 takes any free one"},

@@ -9,6 +9,7 @@
 #include "sync/base/buf.h"
 #include "sync/base/clock.h"
 #include "sync/base/log.h"
+#include "sync/base/sandbox.h"
 #include "sync/gateway/gateway.h"
 #include "sync/gateway/oidc.h"
 #include "sync/seal/seal.h"
@@ -349,6 +350,13 @@ static int start(struct serving *s, struct base_err *err)
 
 int gw_serve(const struct base_config *config, struct base_err *err)
 {
+    /* It writes no file: before there is a second thread, it gives up being able to. */
+    const int64_t port = base_config_int(config, "gateway", "port");
+    const struct base_sandbox box = {.folders = {NULL}, .bind_low_ports = port > 0 && port < 1024};
+    int landlock = 0;
+    int boxed = base_sandbox_enter(&box, &landlock, err);
+    if (boxed != 0)
+        return boxed;
     struct serving *s = calloc(1, sizeof *s);
     if (s == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory");

@@ -80,6 +80,7 @@ class Cluster:
         os.makedirs(self.folder, exist_ok=True)
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
+            os.chmod(self.folder, 0o711)  # the gateway goes to the socket without capabilities
         if not os.path.exists(self.data):
             self._run(["initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N"])
         atexit.register(self.stop)  # a module whose set-up fails is never torn down

@@ -52,7 +52,8 @@ class Node:
 
     def configure(self, more=""):
         with open(self.config, "w", encoding="utf-8") as f:
-            f.write("[node]\nstate_dir = %s\n[api]\naddress = 127.0.0.1\nport = %d\n%s" % (self.state, self.port, more))
+            f.write("[node]\nstate_dir = %s\nexport_dirs = %s\n[api]\naddress = 127.0.0.1\nport = %d\n%s"
+                    % (self.state, self.folder, self.port, more))
 
     def run(self, *words, timeout=60):
         return subprocess.run([EVERWARD, *words, "--config", self.config], capture_output=True, text=True, timeout=timeout)
