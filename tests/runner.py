@@ -20,7 +20,7 @@ CI = os.environ.get("CI") == "true"
 JOBS = str(os.cpu_count() or 2)
 UNIT_TIMEOUT_S = 240
 INTEGRATION_TIMEOUT_S = 600
-FUZZ_S = 10
+FUZZ_S = int(os.environ.get("EVERWARD_FUZZ_S", "5"))  # per target
 # A program too long for one run, by its groups.
 GROUPS = {"cryptvfs": ["open", "tamper", "sql", "crash", "power", "wal"]}
 

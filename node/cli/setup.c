@@ -8,7 +8,6 @@
  *
  * Dying after the gateway has enrolled us and before the identity is written: the same token and key get the same answer.
  */
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,56 +16,23 @@
 #include "node/cli/cli.h"
 #include "node/cli/files.h"
 #include "node/cli/identity.h"
+#include "node/cli/invite.h"
 #include "sync/base/clock.h"
 #include "sync/net/fetch.h"
 #include "sync/net/json.h"
 #include "sync/net/x509.h"
 #include "sync/seal/seal.h"
 
-enum { SETUP_HOST_BYTES_MAX = 255, SETUP_TOKEN_BYTES_MAX = 128, SETUP_NAMES_BYTES_MAX = 1024 };
-
-struct invite {
-    char host[SETUP_HOST_BYTES_MAX + 1];
-    int port;
-    uint8_t ca[32];
-    char token[SETUP_TOKEN_BYTES_MAX + 1];
-};
+enum { SETUP_NAMES_BYTES_MAX = 1024 };
 
 struct setup {
     const struct node_cli *cli;
     const char *dir;
-    struct invite invite;
+    struct node_invite invite;
     struct node_keys *keys;
     uint8_t ticket[NODE_TICKET_BYTES];
     struct node_identity_file identity;
 };
-
-/* ew1:<host>:<port>:<64 hex>:<token>, read from the right because an IPv6 host holds colons. */
-static int read_invite(struct invite *out, const char *text, struct base_err *err)
-{
-    static const char hint[] = "the invite must be the whole line that `everward-gateway node "
-                               "invite` printed (ew1:host:port:fingerprint:token)";
-    const char *token = strrchr(text, ':');
-    if (strncmp(text, "ew1:", 4) != 0 || token == NULL || token - text < 4 + 64 + 1 ||
-        token[-65] != ':')
-        return base_fail(err, BASE_EINVALID, "%s", hint);
-    const char *fingerprint = token - 64;
-    const char *port = fingerprint - 2;
-    while (port > text + 4 && isdigit((unsigned char)*port))
-        port--;
-    const char *host = text + 4;
-    if (*port != ':' || port <= host || port - host > SETUP_HOST_BYTES_MAX ||
-        strlen(token + 1) > SETUP_TOKEN_BYTES_MAX || token[1] == '\0' ||
-        !seal_hex_decode(out->ca, sizeof out->ca, fingerprint, 64))
-        return base_fail(err, BASE_EINVALID, "%s", hint);
-    long number = strtol(port + 1, NULL, 10);
-    if (number < 1 || number > 65535)
-        return base_fail(err, BASE_EINVALID, "the invite's port is not a port");
-    out->port = (int)number;
-    (void)snprintf(out->host, sizeof out->host, "%.*s", (int)(port - host), host);
-    (void)snprintf(out->token, sizeof out->token, "%s", token + 1);
-    return 0;
-}
 
 static int make_keys(struct setup *s, struct base_err *err)
 {
@@ -291,7 +257,7 @@ static int make_store(struct setup *s, struct base_err *err)
 
 static void begin(struct setup *s, struct node_cli *cli)
 {
-    const struct invite *i = &s->invite;
+    const struct node_invite *i = &s->invite;
     bool v6 = strchr(i->host, ':') != NULL && i->host[0] != '[';
     s->cli = cli;
     s->dir = node_cli_state_dir(cli);
@@ -335,7 +301,7 @@ int node_cmd_setup(struct node_cli *cli)
             "everward setup: give the invite that `everward-gateway node invite` printed\n");
         return NODE_EXIT_USAGE;
     }
-    int rc = read_invite(&s.invite, cli->words[0], &err);
+    int rc = node_invite_read(&s.invite, cli->words[0], &err);
     if (rc == 0) {
         begin(&s, cli);
         rc = run(&s, &err);

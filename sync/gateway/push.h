@@ -176,7 +176,8 @@ void push_done(struct push *p); /* after the reply: everything goes */
 void push_range_add(struct push *p, int from, int to);
 void push_next_range(struct push *p);
 /* push_decode.c, worker */
-void push_decode(struct push *p);
+void push_decode(struct push *p); /* the body of p->x */
+void push_decode_bytes(struct push *p, const char *body, size_t len);
 int push_resolve(struct push *p); /* rows, columns, values against p->catalog; BASE_ENOMEM */
 struct push_row *push_row_find(const struct push *p, const struct gw_table *t,
                                const struct base_uuid *id);

@@ -209,6 +209,11 @@ void push_decode(struct push *p)
 {
     size_t len = 0;
     const char *body = net_http_body(p->x, &len);
+    push_decode_bytes(p, body, len);
+}
+
+void push_decode_bytes(struct push *p, const char *body, size_t len)
+{
     int rc = seal_decompress(&p->plain, body, len, &p->err);
     if (rc == BASE_ETOOBIG)
         refuse(p, 413, "too_large", 0);

@@ -3,6 +3,7 @@
     line = Line(gateway.port); line.start()      # nodes are set up with line.port
     line.set(delay_s=1.5, rate=2000, loss=0.3)   # each way; rate in bytes per second, shared by all connections
     line.cut(); line.mend()                      # cut: every connection is reset, new ones are refused
+    line.break_after(5)                          # cut when 5 more segments have gone through; line.broke tells; None mends
 
 What loss means to a stream, which TCP hides from the programs: a lost segment comes one retransmission later (200 ms, doubled for
 each further loss in a row), and a connection whose opening is lost five times in a row fails. Nothing is reordered or altered.
@@ -29,6 +30,7 @@ class Line:
         self.target, self.rng = target, random.Random(seed)
         self.delay_s = self.rate = self.loss = 0
         self.down, self.bytes, self.lost, self.cuts, self.connections = False, 0, 0, 0, 0
+        self.left, self.broke = None, False
         self.writers, self.free_at = set(), {"up": 0.0, "down": 0.0}
         self.loop = asyncio.new_event_loop()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -49,6 +51,9 @@ class Line:
 
     def mend(self):
         self.down = False
+
+    def break_after(self, segments):
+        self.left, self.broke, self.down = segments, False, False
 
     def stop(self):
         self.down = True
@@ -124,6 +129,11 @@ class Line:
                 if not data:
                     writer.write_eof()
                     return
+                if self.left is not None:
+                    self.left -= 1
+                    if self.left < 0:
+                        self.broke = self.down = True
+                        self._abort()
                 if self.down:
                     raise OSError("the line is cut")
                 self.bytes += len(data)
