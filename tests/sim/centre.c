@@ -191,7 +191,7 @@ static int ledger_of(const struct core_change *c)
 {
     char text[16];
     (void)snprintf(text, sizeof text, "%.*s", (int)c->device.len, c->device.s);
-    return (int)strtol(text + 1, NULL, 10);
+    return (int)strtol(text + 1, NULL, 10) + (int)(c->seq - c->txn);
 }
 
 static bool locate(const struct core_change *c, int *table, int *row)

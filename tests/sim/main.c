@@ -109,6 +109,15 @@ static void print_figures(const struct options *o, const struct sim_figures *f, 
     putchar('\n');
 }
 
+/* What a process of ours leaves: nothing. */
+static int end(bool ok)
+{
+#ifdef SIM_SQLITE
+    sim_store_sqlite_end();
+#endif
+    return ok ? 0 : 1;
+}
+
 static bool run_jobs(const struct options *o, struct sim_figures *sum)
 {
     struct sim_figures *shared = mmap(NULL, sizeof *shared * JOBS_MAX, PROT_READ | PROT_WRITE,
@@ -119,7 +128,7 @@ static bool run_jobs(const struct options *o, struct sim_figures *sum)
     (void)fflush(stdout);
     for (int i = 0; i < o->jobs; i++)
         if (fork() == 0)
-            _exit(run_many(o, i, &shared[i]) ? 0 : 1);
+            _exit(end(run_many(o, i, &shared[i])));
     for (int i = 0; i < o->jobs; i++) {
         int status = 0;
         (void)wait(&status);
@@ -138,7 +147,7 @@ static int replay(const struct options *o)
     if (!ok)
         report(o->seed, o->length, o->trace);
     print_figures(o, &f, ok);
-    return ok ? 0 : 1;
+    return end(ok);
 }
 
 #ifdef EW_MUTANTS
@@ -224,6 +233,9 @@ static bool read_options(struct options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+#ifdef SIM_SQLITE
+    sim_store = &sim_store_sqlite;
+#endif
     struct options o = {.seed = (uint64_t)time(NULL), .length = LENGTH, .jobs = 1};
     struct sim_figures f = {0};
     if (!read_options(&o, argc, argv)) {
@@ -245,5 +257,5 @@ int main(int argc, char **argv)
     printf("sim: seed=%llu\n", (unsigned long long)o.seed);
     bool ok = run_jobs(&o, &f);
     print_figures(&o, &f, ok);
-    return ok ? 0 : 1;
+    return end(ok);
 }

@@ -416,6 +416,8 @@ static void do_restore(struct sim_world *w, struct sim_node *n)
     if (n->alive)
         sim_node_die(w, n);
     n->disk = n->image;
+    if (sim_store->restore != NULL)
+        sim_store->restore(w, n);
     memset(n->newest, 0, sizeof n->newest);
     w->fences_expected = true;
 }
@@ -430,6 +432,8 @@ static void do_clone(struct sim_world *w, const struct sim_node *n)
         to->machine = i;
         to->has_image = false;
         to->kill_in = 0;
+        if (sim_store->clone != NULL)
+            sim_store->clone(w, n, to);
         w->fences_expected = true;
         sim_node_start(w, to);
         return;
@@ -463,6 +467,8 @@ static void do_great(struct sim_world *w, const struct sim_step *s)
     case SIM_TAKE_IMAGE:
         n->image = n->disk;
         n->has_image = true;
+        if (sim_store->take_image != NULL)
+            sim_store->take_image(w, n);
         break;
     case SIM_RESTORE:
         do_restore(w, n);

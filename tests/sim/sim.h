@@ -450,9 +450,15 @@ struct sim_store {
     int (*fill_finish)(struct sim_world *w, struct sim_node *n);
     int (*catalog)(struct sim_world *w, struct sim_node *n, int64_t version);
     int (*drop)(struct sim_world *w, struct sim_node *n, int64_t seq);
+    /* Beside sim_node.disk; NULL where that is all there is. */
+    void (*take_image)(struct sim_world *w, struct sim_node *n);
+    void (*restore)(struct sim_world *w, struct sim_node *n);
+    void (*clone)(struct sim_world *w, const struct sim_node *from, struct sim_node *to);
 };
 extern const struct sim_store *sim_store;
 extern const struct sim_store sim_store_mem;
+extern const struct sim_store sim_store_sqlite; /* in the program sim_store only */
+void sim_store_sqlite_end(void);
 
 /* centre.c */
 void sim_centre_init(struct sim_world *w);

@@ -164,7 +164,8 @@ static int append(struct txn *t, const struct sim_edit *e, int64_t base, int64_t
                                  .at = core_text_of(at),
                                  .clock =
                                      t->n->clock_offset == 0 ? CORE_CLOCK_OK : CORE_CLOCK_WRONG};
-    (void)snprintf(device, sizeof device, "w%d", e->write);
+    /* a transaction is written on one device: named by its first write */
+    (void)snprintf(device, sizeof device, "w%d", e->write - (int)(change.seq - change.txn));
     change.device = core_text_of(device);
     sim_id(&change.id, e->table, e->row);
     for (int i = 0; i < ct->column_count; i++)

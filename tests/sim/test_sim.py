@@ -34,6 +34,9 @@ class Sim(unittest.TestCase):
     def test_no_promise_breaks_in_5000_schedules_under_sanitizers(self):
         self.many("sim_checked", 5000)
 
+    def test_no_promise_breaks_in_200_schedules_over_the_real_store(self):
+        self.many("sim_store", 200)
+
     def test_each_deliberate_bug_is_found_within_2000_schedules(self):
         p = simulate("sim_mutants", "--mutants", "--seed", "1", "--jobs", JOBS)
         bugs = re.findall(r"^(ok|not ok) \d+ - (\S+)", p.stdout, re.M)

@@ -37,7 +37,7 @@ static const struct {
     {"person", CORE_FIELD, false, person, {0, 4, 5, 5}, 1},
     {"draft", CORE_REVIEW, true, draft, {0, 2, 2, 2}, 1},
     {"staff", CORE_CENTRAL, false, staff, {0, 1, 1, 1}, 1},
-    {"conflict", CORE_CENTRAL, false, conflict, {0, 4, 4, 4}, 1},
+    {"contest", CORE_CENTRAL, false, conflict, {0, 4, 4, 4}, 1},
     {"extra", CORE_FIELD, false, extra, {0, 1, 1, 1}, 3},
 };
 
