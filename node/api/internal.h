@@ -36,7 +36,9 @@ enum {
     API_RATE_BURST_S = 3, /* a bucket holds this many seconds' worth */
     API_ADDRESSES_MAX = 4096,
     API_RUNNING_BUCKETS = 256,
-    API_LATENCY_STEPS = 12
+    API_LATENCY_STEPS = 12,
+    API_CLAIMS_MAX = 256,
+    API_CLAIM_MS = 120 * 1000
 };
 
 struct api_events;
@@ -268,6 +270,7 @@ void api_on_transaction(struct net_http_exchange *x, void *user);
 void api_on_events(struct net_http_exchange *x, void *user);
 void api_on_chart(struct net_http_exchange *x, void *user);
 void api_on_board(struct net_http_exchange *x, void *user);
+void api_on_claim(struct net_http_exchange *x, void *user);
 void api_on_conflicts(struct net_http_exchange *x, void *user);
 void api_on_conflict(struct net_http_exchange *x, void *user);
 void api_on_resolution(struct net_http_exchange *x, void *user);
@@ -310,6 +313,8 @@ void api_plain(struct net_http_exchange *x, int status, const char *type, const 
 int api_events_open(struct node_api *a, struct base_err *err);
 void api_events_moved(struct node_api *a, const struct node_moved *moved, int count, int64_t last);
 void api_events_status(struct node_api *a);
+/* To the streams of those who may read dose_slot. */
+void api_events_claim(struct node_api *a, const char *json);
 void api_events_tick(struct node_api *a); /* streams whose session is over end */
 void api_events_close(struct node_api *a);
 int api_events_streams(const struct node_api *a);

@@ -10,18 +10,30 @@ import { Login } from './screen_login.js';
 import { Wards, Board } from './screen_board.js';
 import { Chart } from './screen_chart.js';
 import { Vitals } from './screen_vitals.js';
+import { Allergy, Move, NewTask, Note } from './screen_forms.js';
+import { Give } from './screen_medicine.js';
+import { Decisions } from './screen_conflicts.js';
+import { Unsent } from './screen_unsent.js';
 import { Icon } from './ui.js';
 
 const RETRY_MS = 5000;
 const IN = 'everward.in'; // somebody has logged in here: only then is it worth asking who
+// #/patient/:id/give/:order: a colon stands for an id.
 const routes = [
-  [/^\/?$/, Wards, 'board'],
-  [/^\/wards$/, Wards, 'board'],
-  [/^\/ward\/([0-9a-f-]{36})$/, Board, 'board'],
-  [/^\/patient\/([0-9a-f-]{36})$/, Chart, 'board'],
-  [/^\/patient\/([0-9a-f-]{36})\/vitals$/, Vitals, 'board'],
-];
-export const addRoutes = (more) => routes.push(...more);
+  ['/', Wards, 'board'],
+  ['/wards', Wards, 'board'],
+  ['/ward/:', Board, 'board'],
+  ['/patient/:', Chart, 'board'],
+  ['/patient/:/vitals', Vitals, 'board'],
+  ['/patient/:/allergy', Allergy, 'board'],
+  ['/patient/:/note', Note, 'board'],
+  ['/patient/:/task', NewTask, 'board'],
+  ['/patient/:/move', Move, 'board'],
+  ['/patient/:/give/:', Give, 'board'],
+  ['/patient/:/give/:/:', Give, 'board'],
+  ['/decisions', Decisions, 'decisions'],
+  ['/unsent', Unsent, 'unsent'],
+].map(([p, ...rest]) => [new RegExp(`^${p.replaceAll(':', '([0-9a-f-]{36})')}$`), ...rest]);
 
 const path = () => decodeURIComponent(location.hash.replace(/^#/, '')) || '/';
 
@@ -67,18 +79,19 @@ function useIdle(onIdle) {
   }, []);
 }
 
+const tabs = [['#/decisions', 'decisions', T.nav.conflicts]];
+
 function Bar({ tab }) {
   const [session, privacy, status] = useShared('session', 'privacy', 'status');
   const link = (href, name, text) => html`<a href=${href} aria-current=${tab === name ? 'page' : undefined}>${text}</a>`;
   return html`<header class="top">
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById('main').focus(); }}>${T.skip}</a>
     <span class="brand"><img src="/app/icon.svg" alt="" width="28" height="28" />${status && status.site ? status.site : T.app}</span>
-    <nav aria-label=${T.nav.menu}>${link('#/', 'board', T.nav.board)}${extraTabs.map(([href, name, text]) => link(href, name, text))}</nav>
+    <nav aria-label=${T.nav.menu}>${link('#/', 'board', T.nav.board)}${tabs.map(([href, name, text]) => link(href, name, text))}</nav>
     <label class="switch"><input type="checkbox" checked=${privacy} onChange=${(e) => set({ privacy: e.target.checked })} />${T.nav.privacy}</label>
     <span class="me"><${Icon} name="user" />${session.staff.name}</span>
     <button class="plain" onClick=${logout}>${T.nav.logout}</button></header>`;
 }
-export const extraTabs = [];
 
 function Notice() {
   const [notice] = useShared('notice');

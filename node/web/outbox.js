@@ -40,10 +40,10 @@ export const waiting = () => get('unsent').filter((e) => e.state === 'unsent');
 
 // The entry after one try: { state: 'sent', reply } or { state: 'unsent' }. Throws a Problem if the node refused it: then
 // it was not written, and is not kept.
-export async function save({ path = '/api/v1/transaction', body, label, patient_id = null }) {
+export async function save({ path = '/api/v1/transaction', body, label, patient_id = null, etag }) {
   if (get('unsent').length >= ENTRIES_MAX) throw new Problem(507, { code: 'tablet_full' });
   const who = get('session').staff;
-  const entry = { path, body, label, patient_id, key: crypto.randomUUID(), at: new Date().toISOString(), staff_id: who.id, staff_name: who.name, state: 'unsent' };
+  const entry = { path, body, etag, label, patient_id, key: crypto.randomUUID(), at: new Date().toISOString(), staff_id: who.id, staff_name: who.name, state: 'unsent' };
   entry.n = await transact('readwrite', (s) => s.add(entry));
   await load();
   if (waiting().some((e) => e.n < entry.n && mine(e))) {
@@ -56,7 +56,7 @@ export async function save({ path = '/api/v1/transaction', body, label, patient_
 
 async function send(entry, first) {
   try {
-    const reply = await request('POST', entry.path, { body: entry.body, key: entry.key });
+    const reply = await request('POST', entry.path, { body: entry.body, key: entry.key, etag: entry.etag });
     await forget(entry.n);
     return { state: 'sent', reply };
   } catch (e) {

@@ -43,7 +43,7 @@ export function useChart(id) {
 
 export const currentBed = (chart) => (chart.beds || []).map((b) => b.location && b.location.name).filter(Boolean);
 
-export function Banner({ chart }) {
+export function Banner({ chart, action }) {
   const [privacy] = useShared('privacy');
   const p = chart.patient;
   const numbers = (chart.identifiers || []).map((i) => i.value);
@@ -52,7 +52,7 @@ export function Banner({ chart }) {
   return html`<section class="banner" aria-label=${fullName(p)}>
     <div class="line"><h1><span lang="">${privacy ? initials(p) : fullName(p)}</span></h1>
       <span class="facts">${[p.sex && T.patient.sex[p.sex], ageText(p), born(p), numbers.length ? `${T.patient.number} ${numbers[0]}` : ''].filter(Boolean).join(' · ')}</span>
-      <span class="bedname"><${Icon} name="bed" />${beds.length ? beds.join(' / ') : T.patient.noBed}</span></div>
+      <span class="bedname"><${Icon} name="bed" />${beds.length ? beds.join(' / ') : T.patient.noBed}</span><span class="gap"></span>${action || null}</div>
     <div class="line marks"><${Allergies} list=${chart.allergies} />
       ${e && e.code_status ? html`<span class="badge code">${T.patient.code}: ${e.code_status}</span>` : null}
       ${p.isolation ? html`<span class="badge iso"><${Icon} name="shield" />${T.board.isolation}: ${p.isolation}</span>` : null}

@@ -6,6 +6,8 @@ import { ms, since, when } from './time.js';
 import { NEWS, isOurs, rounds, lastScore, valuesOf } from './measures.js';
 import { Failed, Icon, Score, Spark, SyncMark } from './ui.js';
 import { Banner, useChart } from './patient.js';
+import { DuePanel } from './screen_medicine.js';
+import { TaskLine } from './screen_forms.js';
 
 const ORDER = ['rr', 'spo2', 'o2', 'sbp', 'hr', 'temp', 'acvpu', 'news'];
 const NORMAL = { rr: [12, 20], spo2: [96, 100], sbp: [111, 219], hr: [51, 90], temp: [36.1, 38] };
@@ -58,23 +60,25 @@ const allergyLine = (a) => html`<span class=${a.kind === 'none-known' ? '' : 'st
   ${a.criticality ? html`<span class="muted"> ${a.criticality}</span>` : null} ${a.reaction_text ? html`<span> · ${a.reaction_text}</span>` : null} <${SyncMark} sync=${a.sync} quiet />`;
 const problemLine = (c) => html`${c.display || c.code} <span class="muted">${c.clinical_status || ''}</span> <${SyncMark} sync=${c.sync} quiet />`;
 const noteLine = (n) => html`<p class="muted">${[n.title || n.kind, when(n.effective_at)].filter(Boolean).join(' · ')} <${SyncMark} sync=${n.sync} quiet /></p><p class="body">${n.body}</p>`;
-const taskLine = (t) => html`<${Icon} name="task" />${t.description || t.code} ${t.due_at ? html`<span class="muted">${when(t.due_at)} · ${since(t.due_at)}</span>` : null} <${SyncMark} sync=${t.sync} quiet />`;
+const taskLine = (t) => html`<div class="due"><div class="what">${t.priority === 'urgent' ? html`<${Icon} name="warn" />` : null}${t.description || t.code} ${t.due_at ? html`<span class="muted">${when(t.due_at)} · ${since(t.due_at)}</span>` : null} <${SyncMark} sync=${t.sync} quiet /></div><${TaskLine} task=${t} patient_id=${t.patient_id} /></div>`;
 
 export function Chart({ args: [id] }) {
   const [chart, problem, again] = useChart(id);
   const [unsent] = useShared('unsent');
   useTick(30);
   if (!chart) return problem ? html`<${Failed} problem=${problem} onRetry=${again} />` : html`<p class="center">${T.loading}</p>`;
+  const add = (what, text) => html`<a class="button" href=${`#/patient/${id}/${what}`}>${text}</a>`;
   const mine = unsent.filter((e) => e.patient_id === id);
-  return html`<${Banner} chart=${chart} />
+  return html`<${Banner} chart=${chart} action=${add('move', T.chart.move)} />
     ${chart.conflicts && chart.conflicts.length ? html`<p class="strip warn"><${Icon} name="warn" /><span>${T.chart.conflict(chart.conflicts.length)}</span> <a class="button" href="#/decisions">${T.chart.decide}</a></p>` : null}
     ${mine.map((e) => html`<p class="strip wait" key=${e.n}><${Icon} name="tablet" /><span>${e.label} · ${when(e.at)}</span> <${SyncMark} sync="unsent" /></p>`)}
     ${problem && problem.status !== 0 ? html`<${Failed} problem=${problem} onRetry=${again} />` : null}
     <div class="chart">
       <section class="panel first"><div class="panelhead"><h2>${T.chart.vitals}</h2><a class="button main" href=${`#/patient/${id}/vitals`}>${T.chart.enterVitals}</a></div><${VitalsTable} chart=${chart} /></section>
-      <div class="stack"><${Section} title=${T.chart.allergies} rows=${chart.allergies} line=${allergyLine} />
-      <${Section} title=${T.chart.tasks} rows=${chart.tasks} line=${taskLine} />
+      <div class="stack"><${DuePanel} chart=${chart} id=${id} />
+      <${Section} title=${T.chart.tasks} rows=${chart.tasks} line=${taskLine} action=${add('task', T.chart.addTask)} />
+      <${Section} title=${T.chart.allergies} rows=${chart.allergies} line=${allergyLine} action=${add('allergy', T.chart.addAllergy)} />
       <${Section} title=${T.chart.problems} rows=${chart.conditions} line=${problemLine} />
-      <${Section} title=${T.chart.notes} rows=${chart.notes} line=${noteLine} /></div>
+      <${Section} title=${T.chart.notes} rows=${chart.notes} line=${noteLine} action=${add('note', T.chart.addNote)} /></div>
     </div>`;
 }

@@ -51,13 +51,15 @@ export function Spark({ points, low, high, width = 120, height = 32 }) {
   if (good.length < 2) return html`<span class="muted">${T.chart.noTrend}</span>`;
   const xs = good.map((p) => p[0]), ys = good.map((p) => p[1]);
   const x0 = Math.min(...xs), x1 = Math.max(...xs);
-  const y0 = Math.min(...ys, low ?? Infinity), y1 = Math.max(...ys, high ?? -Infinity);
+  const margin = (Math.max(...ys) - Math.min(...ys) || 2) * 0.3;
+  const y0 = Math.min(...ys) - margin, y1 = Math.max(...ys) + margin;
   const X = (x) => 4 + ((x - x0) / (x1 - x0 || 1)) * (width - 8);
   const Y = (y) => height - 4 - ((y - y0) / (y1 - y0 || 1)) * (height - 8);
   const line = good.map((p) => `${X(p[0]).toFixed(1)},${Y(p[1]).toFixed(1)}`).join(' ');
   const last = good[good.length - 1];
+  const top = Y(Math.min(high ?? y1, y1)), bottom = Y(Math.max(low ?? y0, y0)); // of the normal range, as far as it is in sight
   return html`<svg class="spark" viewBox=${`0 0 ${width} ${height}`} width=${width} height=${height} aria-hidden="true">
-    ${low !== undefined && html`<rect x="0" y=${Y(high)} width=${width} height=${Math.max(1, Y(low) - Y(high))} class="normal" />`}
+    ${low !== undefined && bottom > top && html`<rect x="0" y=${top} width=${width} height=${bottom - top} class="normal" />`}
     <polyline points=${line} /><circle cx=${X(last[0])} cy=${Y(last[1])} r="3" /></svg>`;
 }
 

@@ -26,6 +26,13 @@ for (const scheme of schemes) for (const width of wantW) {
   await extra(href + '/vitals', '#rr', 'vitals', async () => {
     for (const [k, v] of Object.entries({ rr: '24', spo2: '93', sbp: '105', dbp: '62', hr: '118', temp: '38.4' })) await page.fill('#' + k, v);
   });
+  await page.goto(base + '/' + href); await page.waitForSelector('.banner'); await page.waitForTimeout(400);
+  const give = await page.$$eval('a[href*="/give/"]', (l) => l.map((a) => a.getAttribute('href')));
+  if (give[0]) await extra(give[0], '.checks', 'give', async () => { await page.check('input[name=status][value=completed]'); await page.click('form button[type=submit]'); });
+  await extra(href + '/allergy', '.entry', 'allergy', () => page.check('input[name=kind][value=allergy]'));
+  await extra(href + '/note', '.entry', 'note');
+  await extra(href + '/task', '.entry', 'task');
+  await extra(href + '/move', '#bed', 'move');
   if (typeof globalThis.more === 'function') await globalThis.more({ page, extra, href, base });
   for (const [name, hash, sel] of (process.env.MORE ? JSON.parse(process.env.MORE) : [])) await extra(hash.replace('PATIENT', href), sel, name);
   await ctx.close();
