@@ -81,7 +81,7 @@ static int take(struct api_call *c, bool *release)
     return 0;
 }
 
-void api_on_claim(struct net_http_exchange *x, void *user)
+void api_on_dose_claim(struct net_http_exchange *x, void *user)
 {
     struct node_api *a = user;
     struct api_call *c = api_begin(x, a);

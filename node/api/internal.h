@@ -270,7 +270,7 @@ void api_on_transaction(struct net_http_exchange *x, void *user);
 void api_on_events(struct net_http_exchange *x, void *user);
 void api_on_chart(struct net_http_exchange *x, void *user);
 void api_on_board(struct net_http_exchange *x, void *user);
-void api_on_claim(struct net_http_exchange *x, void *user);
+void api_on_dose_claim(struct net_http_exchange *x, void *user);
 void api_on_conflicts(struct net_http_exchange *x, void *user);
 void api_on_conflict(struct net_http_exchange *x, void *user);
 void api_on_resolution(struct net_http_exchange *x, void *user);

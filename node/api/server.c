@@ -48,7 +48,7 @@ static const struct net_http_route routes[] = {
     {"POST", "/api/v1/quarantine/{seq}/drop", API_BODY_BYTES_MAX, true, api_on_quarantine_drop},
     {"GET", "/api/v1/patients/{id}/chart", 0, true, api_on_chart},
     {"GET", "/api/v1/wards/{id}/board", 0, true, api_on_board},
-    {"POST", "/api/v1/claims", 4096, true, api_on_claim},
+    {"POST", "/api/v1/claims", 4096, true, api_on_dose_claim},
     {"GET", "/api/v1/{table}", 0, true, api_on_list},
     {"POST", "/api/v1/{table}", API_BODY_BYTES_MAX, true, api_on_create},
     {"GET", "/api/v1/{table}/{id}", 0, true, api_on_get},

@@ -31,6 +31,9 @@ function useNames(conflicts) {
   return names;
 }
 
+const sentence = (t) => (t ? t[0].toUpperCase() + t.slice(1) + '.' : '');
+const place = (node) => (!node ? T.decisions.centre : get('status') && node === get('status').node_id ? T.decisions.here : T.decisions.elsewhere);
+
 function valueText(v, column, names) {
   if (v === null || v === undefined || v === '') return T.decisions.empty;
   if (typeof v === 'boolean') return v ? T.yes : T.no;
@@ -89,17 +92,17 @@ function One({ c, patient, names, onGone }) {
   };
   const side = (value, tag, values, foot, standing) => html`<label class=${`side ${choice === value ? 'on' : ''} ${standing ? 'standing' : ''}`}>
     <input type="radio" name=${'c' + c.id} value=${value} checked=${choice === value} onChange=${() => setChoice(value)} />
-    <span><span class="tag">${standing ? html`<${Icon} name="ok" />` : null}${tag}</span><${Values} c=${c} side=${values} names=${names} /><span class="muted">${foot}</span></span></label>`;
-  const by = (who, at, clock) => `${T.decisions.by(who, when(at))}${clock === 'unsure' ? ' · ' + T.decisions.clock.unsure : ''}`;
+    <span><span class="tag">${tag}</span><${Values} c=${c} side=${values} names=${names} /><span class="muted">${foot}</span></span></label>`;
+  const by = (who, at, node, clock) => `${T.decisions.by(who, when(at))} · ${place(node)}${clock === 'unsure' ? ' · ' + T.decisions.clock.unsure : ''}`;
 
   return html`<li class="panel conflict"><div class="panelhead"><h2>${patient ? html`<a href=${`#/patient/${patient.id}`}><${PatientLine} patient=${patient} privacy=${privacy} /></a> <span class="muted">${born(patient)}</span>` : null}</h2>
       <span class="muted">${T.decisions.for(T.decisions.roles[c.decide_role] || c.decide_role)}</span></div>
     ${c.state === 'resolving' ? html`<p><${Icon} name="up" />${what}. ${T.decisions.resolving}</p>` : left > 0 || pending.current ? html`<p class="strip wait" role="status"><${Icon} name="clock" />${T.decisions.pending(left)} <button onClick=${undo}>${T.decisions.undo}</button></p>`
       : html`<fieldset><legend>${T.decisions.choose(what)}</legend>
       ${problem ? html`<p class="error" role="alert"><${Icon} name="stop" />${problem.code === 'stale_version' ? T.decisions.stale : problemText(problem)}</p>` : null}
-      <p class="muted">${c.rule_text}.</p>
+      <p class="muted">${sentence(c.rule_text)}</p>
       ${isSafety(c) ? html`<p class="badge warn"><${Icon} name="warn" />${T.decisions.safety}</p>` : null}
-      <div class="sides">${side('live', T.decisions.live, c.live, by(c.live_by_name, c.live_at), true)}${side('incoming', T.decisions.incoming, c.incoming, by(c.incoming_by_name, c.incoming_at, c.incoming_clock))}
+      <div class="sides">${side('live', T.decisions.live, c.live, by(c.live_by_name, c.live_at, c.live_node), true)}${side('incoming', T.decisions.incoming, c.incoming, by(c.incoming_by_name, c.incoming_at, c.incoming_node, c.incoming_clock))}
         ${side('base', T.decisions.base, c.base, '')}
         <label class=${`side ${choice === 'other' ? 'on' : ''}`}><input type="radio" name=${'c' + c.id} value="other" checked=${choice === 'other'} onChange=${() => setChoice('other')} /><span><span class="tag">${T.decisions.other}</span></span></label></div>
       ${choice === 'other' ? html`<div class="fields">${c.columns.map((k) => html`<${Field} key=${k} id=${'o' + c.id + k} label=${columnName(k)} error=${tried && !(other[k] || '').trim() ? T.decisions.write : ''}><input id=${'o' + c.id + k} value=${other[k] || ''} onInput=${(e) => setOther({ ...other, [k]: e.target.value })} /><//>`)}</div>` : null}

@@ -1,5 +1,5 @@
 // screen_medicine.js - what is due, and giving it: the checks, the second person, the double-dose guard.
-import { html, useEffect, useState } from './preact.js';
+import { html, useEffect, useRef, useState } from './preact.js';
 import { T } from './strings.js';
 import { read, readAll, request, uuid7 } from './api.js';
 import { get, useShared, useTick } from './state.js';
@@ -99,6 +99,7 @@ export function Give({ args: [id, orderId, slotId] }) {
   const [witness, setWitness] = useState('');
   const [tried, setTried] = useState(false);
   const [changed, setChanged] = useState(false);
+  const warned = useRef('');
   const back = `#/patient/${id}`;
   const s = useSave(id, back);
   useTick(20);
@@ -109,6 +110,12 @@ export function Give({ args: [id, orderId, slotId] }) {
   const order = { ...entry.row, state: entry.state };
   const names = new Map(facts.staff.map((p) => [p.id, staffName(p)]));
   const list = checks({ chart, order, slot, done: facts.done, claims, unsent, names });
+  // A reason that was written before a warning appeared does not answer it.
+  const warnings = list.filter((c) => c.kind === 'ask').map((c) => c.text).join('\n');
+  if (warned.current !== warnings) {
+    if (warned.current && override) setOverride('');
+    warned.current = warnings;
+  }
   const ask = status === 'completed' && list.some((c) => c.kind === 'ask');
   const me = get('session').staff.id;
   const errors = tried ? {

@@ -116,6 +116,24 @@ class World:
     def do_count(self, table):
         return int(self.stack.as_app(TENANT, f"SELECT count(*) FROM ward.{table}")[0][0])
 
+    def do_conflict(self, column, one, two):
+        """Both nodes change one patient's column while their lines are down; the patient's id."""
+        nodes = list(self.nodes.values())
+        patient = next(nodes[0].new_tablet().all("patient"))["id"]
+        for node in nodes:
+            node.link("down")
+        for node, value in zip(nodes, (one, two)):
+            node.new_tablet().change("patient", patient, {column: value})
+        for node in nodes:
+            node.link("up")
+            node.wait(lambda s: s["pending"] == 0)
+        for node in nodes:
+            node.wait(lambda s: s["conflicts_open"] == 1)
+        return patient
+
+    def do_phone(self, id):
+        return self.stack.as_app(TENANT, f"SELECT phone FROM ward.patient WHERE id = '{id}'")[0][0]
+
     def close(self):
         if self.process is not None:
             self.process.stdin.close()

@@ -45,7 +45,16 @@ class Ward(unittest.TestCase):
     def test_the_tablets_own_wifi_goes_and_comes(self):
         self.world.run("theTabletsOwnWifiGoesAndComes")
 
-    def test_every_screen_is_legible_in_three_widths_by_day_and_night(self):
+    def test_a_dose_is_not_given_twice_by_accident(self):
+        self.world.run("aDoseIsNotGivenTwiceByAccident")
+
+    def test_one_enters_allergy_note_task_and_bed(self):
+        self.world.run("oneEntersAllergyNoteTaskAndBed")
+
+    def test_a_conflict_is_decided_on_one_node_and_gone_on_both(self):
+        self.world.run("aConflictIsDecidedOnOneNodeAndGoneOnBoth")
+
+    def test_every_screen_is_legible_in_three_widths(self):
         self.world.run("everyScreenIsLegible")
 
 

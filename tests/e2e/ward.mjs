@@ -174,6 +174,125 @@ export async function theTabletsOwnWifiGoesAndComes(world) {
   await done(world, t);
 }
 
+// The first dose that is due and was not given, on some patient's chart.
+async function dueDose(t) {
+  for (const href of await patients(t)) {
+    await t.page.goto(`${t.base}/${href}`);
+    await t.page.waitForSelector('.banner');
+    await t.page.waitForTimeout(200);
+    const give = await t.page.$$eval('.due a[href*="/give/"]', (list) => list.filter((a) => a.textContent === 'Give' && a.getAttribute('href').split('/').length === 6 && !a.closest('li').textContent.includes('High-alert')).map((a) => a.getAttribute('href')));
+    if (give.length) return { href, give: give[0] };
+    await t.page.goto(t.base + '/');
+    await t.page.waitForSelector('.board .card');
+  }
+  throw new Error('no dose is due');
+}
+
+async function fillGive(t, why) {
+  await t.page.check('input[name=status][value=completed]');
+  for (const k of ['patient', 'medicine', 'route']) await t.page.check(`input[name=right-${k}]`);
+  if (await t.page.$('#witness')) await t.page.selectOption('#witness', { index: 1 });
+  if (await t.page.$('#override')) await t.page.fill('#override', why);
+}
+
+export async function aDoseIsNotGivenTwiceByAccident(world) {
+  const [a, b] = [await tablet(world), await tablet(world)];
+  await login(world, a);
+  const { href, give } = await dueDose(a);
+  await login(world, b);
+  await a.page.goto(`${a.base}/${give}`);
+  await a.page.waitForSelector('.checks');
+  await a.page.click('form.entry button[type=submit]'); // nothing is chosen beforehand
+  assert.match(await a.page.textContent('form.entry'), /Choose whether the dose was given/);
+  await a.page.check('input[name=status][value=completed]');
+  assert.match(await a.page.textContent('form.entry'), /Check each of these first/);
+  await b.page.goto(`${b.base}/${give}`);
+  await b.page.waitForSelector('.checks');
+  await fillGive(b, 'agreed with the doctor');
+  await fillGive(a, 'agreed with the doctor');
+  await a.page.click('form.entry button[type=submit]');
+  await a.page.waitForSelector('.notice-good');
+  await b.page.waitForFunction(() => document.querySelector('.checks').textContent.includes('already given'));
+  assert.equal(await b.page.inputValue('#override'), ''); // what was written before does not answer this
+  await b.page.click('form.entry button[type=submit]');
+  assert.match(await b.page.textContent('form.entry'), /Say why/);
+  await b.page.fill('#override', 'the first was spat out');
+  await b.page.click('form.entry button[type=submit]');
+  await b.page.waitForSelector('.notice-good');
+  await b.page.waitForFunction(() => document.querySelector('.stack').textContent.includes('Given 2 times')); // a fact, and shown
+  assert.equal(href, give.split('/').slice(0, 3).join('/'));
+  await done(world, a, b);
+}
+
+export async function oneEntersAllergyNoteTaskAndBed(world) {
+  const t = await tablet(world);
+  await login(world, t);
+  const href = (await patients(t))[4];
+  const go = async (what) => {
+    await t.page.goto(`${t.base}/${href}/${what}`);
+    await t.page.waitForSelector('form.entry .actions');
+  };
+  const saved = async () => {
+    await t.page.click('form.entry button[type=submit]');
+    await t.page.waitForSelector('.notice-good');
+    await t.page.click('.notice button');
+  };
+  await go('allergy');
+  await t.page.check('input[name=kind][value=allergy]');
+  await t.page.fill('#display', 'Bee venom');
+  await t.page.check('input[name=criticality][value=high]');
+  await saved();
+  await t.page.waitForFunction(() => document.querySelector('.banner').textContent.includes('Bee venom'));
+  await go('allergy');
+  await t.page.check('input[name=kind][value=none-known]');
+  await t.page.click('form.entry button[type=submit]');
+  assert.match(await t.page.textContent('form.entry'), /would contradict/);
+  await go('note');
+  await t.page.fill('#body', 'Slept well.\nAte half of breakfast.');
+  await saved();
+  await t.page.waitForFunction(() => document.querySelector('.stack').textContent.includes('Slept well.'));
+  await go('task');
+  await t.page.fill('#what', 'Look after the drip');
+  await saved();
+  await t.page.waitForFunction(() => document.querySelector('.stack').textContent.includes('Look after the drip'));
+  await t.page.locator('li', { hasText: 'Look after the drip' }).getByRole('button').click();
+  await t.page.waitForFunction(() => !document.querySelector('.stack').textContent.includes('Look after the drip'));
+  await go('move');
+  const bed = await t.page.locator('#bed option', { hasText: 'free' }).first();
+  const name = (await bed.textContent()).replace(' (free)', '');
+  await t.page.selectOption('#bed', await bed.getAttribute('value'));
+  await saved();
+  await t.page.waitForFunction((n) => document.querySelector('.bedname').textContent === n, name);
+  await done(world, t);
+}
+
+export async function aConflictIsDecidedOnOneNodeAndGoneOnBoth(world) {
+  const [a, b] = [await tablet(world, 'Alder'), await tablet(world, 'Birch')];
+  await login(world, a);
+  await login(world, b);
+  const id = await world.ask('conflict', { column: 'phone', one: '+47 111', two: '+47 222' });
+  await barSays(a, 'need a decision').catch(() => barSays(a, '1 needs a decision'));
+  for (const t of [a, b]) {
+    await t.page.goto(`${t.base}/#/decisions`);
+    await t.page.waitForSelector('.conflict');
+    assert.equal(await t.page.$('.conflict input:checked'), null); // nothing is chosen beforehand
+  }
+  await world.look?.(a);
+  const text = await a.page.textContent('.conflict');
+  assert.ok(text.includes('+47 111') && text.includes('+47 222') && text.includes('Nadia Berg'));
+  await a.page.check('.conflict input[value=incoming]');
+  await a.page.getByRole('button', { name: 'Decide' }).click();
+  await a.page.getByRole('button', { name: 'Undo' }).click();
+  await world.ask('link', { node: 'Alder', to: 'down' }); // it works offline
+  await a.page.check('.conflict input[value=incoming]');
+  await a.page.getByRole('button', { name: 'Decide' }).click();
+  await a.page.waitForFunction(() => document.querySelector('main').textContent.includes('on its way to the centre'));
+  await world.ask('link', { node: 'Alder', to: 'up' });
+  for (const t of [a, b]) await t.page.waitForFunction(() => document.querySelector('main').textContent.includes('Nothing needs a decision'));
+  assert.equal(await world.ask('phone', { id }), '+47 222');
+  await done(world, a, b);
+}
+
 async function axe(t, name) {
   const result = await t.page.evaluate(async (source) => {
     if (!window.axe) (0, eval)(source);
@@ -184,7 +303,7 @@ async function axe(t, name) {
 
 export async function everyScreenIsLegible(world) {
   const bad = [];
-  for (const [width, scheme] of [[360, 'light'], [800, 'dark'], [1920, 'light'], [360, 'dark'], [800, 'light'], [1920, 'dark']]) {
+  for (const [width, scheme] of [[360, 'light'], [800, 'dark'], [1920, 'light']]) {
     const t = await tablet(world, 'Alder', { width, scheme });
     await t.context.addInitScript({ content: AXE });
     const look = async (name) => {
@@ -202,9 +321,15 @@ export async function everyScreenIsLegible(world) {
     await login(world, t);
     await look('board');
     const href = (await patients(t))[0];
-    for (const [name, hash, selector] of [['wards', '#/wards', '.wards a'], ['chart', href, '.banner'], ['vitals', `${href}/vitals`, '#rr'], ...(world.screens ? world.screens(href) : [])]) {
+    await t.page.goto(`${t.base}/${href}`);
+    await t.page.waitForSelector('.due a[href*="/give/"]');
+    const give = await t.page.getAttribute('.due a[href*="/give/"]', 'href');
+    for (const [name, hash, selector] of [['wards', '#/wards', '.wards a'], ['chart', href, '.due'], ['vitals', `${href}/vitals`, '#rr'], ['give', give, '.checks'],
+      ['allergy', `${href}/allergy`, '.entry'], ['note', `${href}/note`, '.entry'], ['task', `${href}/task`, '.entry'], ['move', `${href}/move`, '#bed'], ['decisions', '#/decisions', 'h1'], ['unsent', '#/unsent', 'h1']]) {
       await t.page.goto(`${t.base}/${hash}`);
       await t.page.waitForSelector(selector);
+      if (name === 'give') await t.page.check('input[name=status][value=completed]');
+      if (name === 'allergy') await t.page.check('input[name=kind][value=allergy]');
       if (name === 'vitals') for (const [k, v] of Object.entries(ILL)) await t.page.fill('#' + k, v);
       await look(name);
     }

@@ -2,7 +2,7 @@
 
 import unittest
 
-from api_fixture import OTHER, PAT, Node, have_server, row_id
+from api_fixture import OTHER, PAT, Events, Node, have_server, row_id
 from test_api_openapi import check
 
 WARD, ROOM, BED, EMPTY, ELSEWHERE = (row_id(n) for n in range(5000, 5005))
@@ -54,6 +54,23 @@ class Board(unittest.TestCase):
     def test_it_needs_a_session_and_the_right_to_read(self):
         self.assertEqual(self.node.client().get(f"/api/v1/wards/{WARD}/board").code, "not_logged_in")
         self.assertEqual(self.dora.get(f"wards/{WARD}/board").code, "not_permitted")
+
+    def test_a_dose_that_is_open_elsewhere_is_told(self):
+        slot = row_id(6000)
+        stream = Events(self.bob)
+        try:
+            self.assertEqual(self.ann.send("POST", "/api/v1/claims", {"slot_id": slot}).json, {"others": []})
+            told = stream.wait(lambda e: e[1] == "claim")[2]
+            self.assertEqual((told["slot_id"], told["name"]), (slot, "Ann Berg"))
+            others = self.bob.send("POST", "/api/v1/claims", {"slot_id": slot}).json
+            self.assertEqual([o["name"] for o in others["others"]], ["Ann Berg"])
+            self.assertEqual(check(self.doc, {"$ref": "#/components/schemas/claims"}, others), [])
+            self.ann.send("POST", "/api/v1/claims", {"slot_id": slot, "release": True})
+            self.assertEqual(self.bob.send("POST", "/api/v1/claims", {"slot_id": slot}).json, {"others": []})
+            self.assertEqual(self.ann.send("POST", "/api/v1/claims", {"slot_id": "x"}).code, "invalid_value")
+            self.assertEqual(self.dora.send("POST", "/api/v1/claims", {"slot_id": slot}).code, "not_permitted")
+        finally:
+            stream.close()
 
     def test_the_apps_files_come_with_type_tag_and_a_strict_policy(self):
         nobody = self.node.client()
