@@ -111,7 +111,7 @@ static int configure(struct node_db *db, bool create, struct base_err *err)
         functions_register(db->sql) != SQLITE_OK)
         return store_fail(db, err, "setting up a connection");
     int rc = connection_exec(db, sql, err);
-    if (rc == 0 && create)
+    if (rc == 0 && (create || db->writer)) /* a copy that VACUUM made is not in WAL mode yet */
         rc = connection_exec(db, "PRAGMA journal_mode=WAL", err);
     if (rc == 0 && !db->writer)
         rc = connection_exec(db, "PRAGMA query_only=ON", err);
