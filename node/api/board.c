@@ -54,7 +54,7 @@ static bool is(const struct node_row *row, const char *column, const char *word)
 
 static bool may(const struct board *b, const char *table)
 {
-    return node_grants_may(b->c->grants, NODE_MAY_READ, table);
+    return node_grants_may_in_ward(b->c->grants, NODE_MAY_READ, table);
 }
 
 /* Rows of a table where column is value; NULL: not permitted, or an error (b->rc). */
@@ -229,6 +229,8 @@ static int board_work(struct api_call *c, struct node_db *db, struct base_err *e
         return api_refuse(c, 404, "not_found", NULL, "there is no such ward here");
     if (rc != 0)
         return rc;
+    if (!api_place_ok(c, db, &c->id))
+        return api_refuse_ward(c);
     if (c->param_count > 0)
         b.only = c->params[0].value;
     base_buf_init(&b.denied, 4096);
@@ -275,8 +277,8 @@ void api_on_board(struct net_http_exchange *x, void *user)
     struct api_call *c = api_begin(x, user);
     if (c == NULL)
         return;
-    if (!api_may(c, NODE_MAY_READ, "location") || !api_may(c, NODE_MAY_READ, "patient") ||
-        !api_may(c, NODE_MAY_READ, "bed_stay") || api_take_id(c) != 0 || take_patient(c) != 0)
+    if (!api_may(c, NODE_MAY_READ, "location") || !api_may_some(c, NODE_MAY_READ, "patient") ||
+        !api_may_some(c, NODE_MAY_READ, "bed_stay") || api_take_id(c) != 0 || take_patient(c) != 0)
         api_finish(c);
     else
         api_run(c, board_work);

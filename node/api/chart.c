@@ -57,7 +57,7 @@ static struct list *rows_of(struct chart *h, const char *table, const char *orde
     struct list *l = base_arena_get(&h->c->arena, sizeof *l);
     if (h->rc != 0)
         return NULL;
-    if (!node_grants_may(h->c->grants, NODE_MAY_READ, table)) {
+    if (!api_patient_ok(h->c, h->db, NODE_MAY_READ, table, &h->c->id)) {
         base_buf_str(&h->denied, h->denied.len > 0 ? "," : "");
         base_buf_json_str(&h->denied, table);
         return NULL;
@@ -401,7 +401,7 @@ static void conflicts(struct chart *h)
                            .value = {h->id, "open"},
                            .limit = CHART_ROWS_MAX};
     base_buf_str(&h->c->body, ",\"conflicts\":");
-    if (!node_grants_may(h->c->grants, NODE_MAY_READ, "conflict")) {
+    if (!api_patient_ok(h->c, h->db, NODE_MAY_READ, "conflict", &h->c->id)) {
         base_buf_str(&h->denied, h->denied.len > 0 ? ",\"conflict\"" : "\"conflict\"");
         base_buf_str(&h->c->body, "null");
     } else if (h->rc == 0) {
@@ -426,6 +426,8 @@ static int chart_work(struct api_call *c, struct node_db *db, struct base_err *e
         return api_refuse(c, 404, "not_found", NULL, "there is no such patient here");
     if (rc != 0)
         return rc;
+    if (!api_row_ok(c, db, NODE_MAY_READ, patient))
+        return api_refuse_ward(c);
     base_uuid_format(&c->id, h.id);
     base_buf_init(&h.denied, 4096);
     api_render_head(&c->body, c);
@@ -463,7 +465,7 @@ void api_on_chart(struct net_http_exchange *x, void *user)
     if (c == NULL)
         return;
     c->audit_action = purpose_of(x);
-    if (!api_may(c, NODE_MAY_READ, "patient") || api_take_id(c) != 0)
+    if (!api_may_some(c, NODE_MAY_READ, "patient") || api_take_id(c) != 0)
         api_finish(c);
     else
         api_run(c, chart_work);

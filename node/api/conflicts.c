@@ -268,10 +268,16 @@ int api_render_conflict(struct api_call *c, struct node_db *db, const struct nod
     return base_buf_check(out);
 }
 
-bool api_conflict_readable(struct api_call *c, const struct node_row *k)
+bool api_conflict_readable(struct api_call *c, struct node_db *db, const struct node_row *k)
 {
     char *table = as_string(c, api_value(k, "table_name"));
-    return table != NULL && node_grants_may(c->grants, NODE_MAY_READ, table);
+    struct core_text text = api_value(k, "patient_id");
+    struct base_uuid patient;
+    if (table == NULL || text.s == NULL || !base_uuid_parse(&patient, text.s, text.len))
+        return table != NULL && node_grants_may(c->grants, NODE_MAY_READ, table) &&
+               node_grants_may(c->grants, NODE_MAY_READ, "conflict");
+    return api_patient_ok(c, db, NODE_MAY_READ, table, &patient) &&
+           api_patient_ok(c, db, NODE_MAY_READ, "conflict", &patient);
 }
 
 /* Appends the rows, with commas, those the caller may read. */
@@ -281,7 +287,7 @@ static int render_all(struct api_call *c, struct node_db *db, const struct rows 
     int rc = 0;
     bool first = true;
     for (int i = 0; i < r->count && rc == 0; i++) {
-        if (!api_conflict_readable(c, r->list[i]))
+        if (!api_conflict_readable(c, db, r->list[i]))
             continue;
         base_buf_str(&c->body, first ? "" : ",");
         first = false;
@@ -348,7 +354,7 @@ void api_on_conflicts(struct net_http_exchange *x, void *user)
     struct api_call *c = api_begin(x, user);
     if (c == NULL)
         return;
-    if (!api_may(c, NODE_MAY_READ, "conflict") || api_take_params(c) != 0)
+    if (!api_may_some(c, NODE_MAY_READ, "conflict") || api_take_params(c) != 0)
         api_finish(c);
     else
         api_run(c, list_work);
@@ -361,7 +367,7 @@ static int one_work(struct api_call *c, struct node_db *db, struct base_err *err
     if (t == NULL)
         return 0;
     int rc = row == NULL ? BASE_ENOMEM : node_row_get(db, t, &c->id, &c->arena, row, err);
-    if (rc == BASE_ENOTFOUND || (rc == 0 && !api_conflict_readable(c, row)))
+    if (rc == BASE_ENOTFOUND || (rc == 0 && !api_conflict_readable(c, db, row)))
         return api_refuse(c, 404, "not_found", NULL, "there is no such conflict");
     if (rc != 0)
         return rc;
@@ -380,7 +386,7 @@ void api_on_conflict(struct net_http_exchange *x, void *user)
     struct api_call *c = api_begin(x, user);
     if (c == NULL)
         return;
-    if (!api_may(c, NODE_MAY_READ, "conflict") || api_take_id(c) != 0)
+    if (!api_may_some(c, NODE_MAY_READ, "conflict") || api_take_id(c) != 0)
         api_finish(c);
     else
         api_run(c, one_work);

@@ -8,7 +8,7 @@
 
 int api_render_conflict(struct api_call *c, struct node_db *db, const struct node_row *conflict,
                         struct base_err *err);
-bool api_conflict_readable(struct api_call *c, const struct node_row *conflict);
+bool api_conflict_readable(struct api_call *c, struct node_db *db, const struct node_row *conflict);
 /* A JSON list of those that match. */
 int api_render_conflicts_of(struct api_call *c, struct node_db *db, const struct api_select *select,
                             struct base_err *err);

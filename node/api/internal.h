@@ -38,7 +38,8 @@ enum {
     API_RUNNING_BUCKETS = 256,
     API_LATENCY_STEPS = 12,
     API_CLAIMS_MAX = 256,
-    API_CLAIM_MS = 120 * 1000
+    API_CLAIM_MS = 120 * 1000,
+    API_WARD_CACHE = 8
 };
 
 struct api_events;
@@ -147,6 +148,12 @@ struct api_call {
     uint8_t key_hash[32], request_hash[32];
     int64_t key_used, key_n; /* n of the stored reply, 0: none; n of this one's */
     struct api_call *running_next;
+    const struct node_glass *glass; /* what it was allowed by; of grants */
+    struct {
+        struct base_uuid patient;
+        bool known, in;
+    } wards[API_WARD_CACHE];
+    int ward_next;
     void *user;         /* the handler's own, in the arena */
     const char *secret; /* for a cookie, in the arena */
     /* what the audit entry of a read says; action NULL: none */
@@ -247,6 +254,19 @@ void api_keys_load(struct node_api *a);
 void api_keys_prune(struct node_api *a);
 bool api_ready(const struct node_api *a); /* sessions and keys of the last run are back */
 
+/* scope.c */
+/* The right everywhere, in the ward, or for a patient behind broken glass: then each row is asked for. */
+bool api_may_some(struct api_call *c, enum node_action action, const char *table);
+bool api_patient_ok(struct api_call *c, struct node_db *db, enum node_action action,
+                    const char *table, const struct base_uuid *patient);
+bool api_row_ok(struct api_call *c, struct node_db *db, enum node_action action,
+                const struct node_row *row);
+/* Patients of this place may be read in one go: everywhere, or it is in one of the caller's wards. */
+bool api_place_ok(struct api_call *c, struct node_db *db, const struct base_uuid *location);
+int api_edit_ok(struct api_call *c, struct node_db *db, const struct node_edit *e);
+int api_refuse_ward(struct api_call *c);
+int api_glass_used(struct api_call *c, struct node_db *db, struct base_err *err);
+
 /* session.c */
 void api_render_time(struct base_buf *out, const char *name,
                      int64_t ms); /* ,"name":"…"; null for 0 */
@@ -280,6 +300,15 @@ void api_on_quarantine_drop(struct net_http_exchange *x, void *user);
 void api_on_login(struct net_http_exchange *x, void *user);
 void api_on_whoami(struct net_http_exchange *x, void *user);
 void api_on_logout(struct net_http_exchange *x, void *user);
+void api_on_users(struct net_http_exchange *x, void *user);
+void api_on_user_unlock(struct net_http_exchange *x, void *user);
+void api_on_user_logout(struct net_http_exchange *x, void *user);
+void api_on_glass_reasons(struct net_http_exchange *x, void *user);
+void api_on_glass_patients(struct net_http_exchange *x, void *user);
+void api_on_glass_begin(struct net_http_exchange *x, void *user);
+void api_on_glass_end(struct net_http_exchange *x, void *user);
+void api_on_glass_list(struct net_http_exchange *x, void *user);
+void api_on_glass_review(struct net_http_exchange *x, void *user);
 void api_on_pin_set(struct net_http_exchange *x, void *user);
 void api_on_pin_drop(struct net_http_exchange *x, void *user);
 void api_on_lock(struct net_http_exchange *x, void *user);

@@ -40,10 +40,19 @@ static void audit_list(struct api_call *c, const struct core_table *t, const str
     }
 }
 
+struct listing {
+    struct api_call *c;
+    struct node_db *db;
+};
+
+/* What is left out makes a page shorter; next goes on behind it all the same. */
 static bool add_row(void *user, const struct node_row *row)
 {
-    struct api_call *c = user;
+    struct listing *l = user;
+    struct api_call *c = l->c;
     struct base_buf *out = &c->body;
+    if (!api_row_ok(c, l->db, NODE_MAY_READ, row))
+        return true;
     if (out->len > 0 && out->data[out->len - 1] != '[')
         base_buf_char(out, ',');
     api_render_row(out, row, c->grants);
@@ -59,7 +68,8 @@ static int list_work(struct api_call *c, struct node_db *db, struct base_err *er
         return 0;
     api_render_head(&c->body, c);
     base_buf_str(&c->body, ",\"items\":[");
-    int rc = node_query_run(db, &q, &c->arena, c, add_row, &next, err);
+    struct listing l = {c, db};
+    int rc = node_query_run(db, &q, &c->arena, &l, add_row, &next, err);
     if (rc == BASE_EINVALID && q.after != NULL) {
         api_refuse_column(c, 400, "bad_filter", "after",
                           "parameter \"after\": expected the value of next of the same query");
@@ -79,7 +89,7 @@ void api_on_list(struct net_http_exchange *x, void *user)
     struct api_call *c = api_begin(x, user);
     if (c == NULL)
         return;
-    if (!api_may(c, NODE_MAY_READ, c->table) || api_take_params(c) != 0)
+    if (!api_may_some(c, NODE_MAY_READ, c->table) || api_take_params(c) != 0)
         api_finish(c);
     else
         api_run(c, list_work);
@@ -96,6 +106,8 @@ static int get_work(struct api_call *c, struct node_db *db, struct base_err *err
         return api_refuse(c, 404, "not_found", NULL, "there is no such row in %s", t->name);
     if (rc != 0)
         return rc;
+    if (!api_row_ok(c, db, NODE_MAY_READ, row))
+        return api_refuse_ward(c);
     audit_row(c, row);
     api_etag(c->etag, &row->version);
     if (strcmp(c->etag, c->not_modified) == 0) {
@@ -113,7 +125,7 @@ void api_on_get(struct net_http_exchange *x, void *user)
         return;
     const char *tag = net_http_header(x, "If-None-Match");
     snprintf(c->not_modified, sizeof c->not_modified, "%s", tag != NULL ? tag : "");
-    if (!api_may(c, NODE_MAY_READ, c->table) || api_take_id(c) != 0)
+    if (!api_may_some(c, NODE_MAY_READ, c->table) || api_take_id(c) != 0)
         api_finish(c);
     else
         api_run(c, get_work);
@@ -192,6 +204,9 @@ static int history_work(struct api_call *c, struct node_db *db, struct base_err 
     if (rc != 0 && rc != BASE_ENOTFOUND)
         return rc;
     bool gone = rc == BASE_ENOTFOUND;
+    if (gone ? !node_grants_may(c->grants, NODE_MAY_READ, t->name)
+             : !api_row_ok(c, db, NODE_MAY_READ, row))
+        return api_refuse_ward(c);
     api_render_head(&c->body, c);
     base_buf_str(&c->body, ",\"items\":[");
     rc = node_history_each(db, t, &c->id, &h, history_row, err);
@@ -206,7 +221,7 @@ void api_on_history(struct net_http_exchange *x, void *user)
     struct api_call *c = api_begin(x, user);
     if (c == NULL)
         return;
-    if (!api_may(c, NODE_MAY_READ, c->table) || api_take_id(c) != 0)
+    if (!api_may_some(c, NODE_MAY_READ, c->table) || api_take_id(c) != 0)
         api_finish(c);
     else
         api_run(c, history_work);

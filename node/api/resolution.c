@@ -265,6 +265,18 @@ static int fact_json(struct api_call *c, struct decision *d, cJSON **out, struct
     return rc;
 }
 
+/* The role the conflict is for; or one that the hospital lets decide about the table itself. */
+static int check_role(struct api_call *c, const struct decision *d)
+{
+    struct core_text role = api_value(d->conflict, "decide_role");
+    if (role.s == NULL || node_grants_has_role(c->grants, role.s, role.len) ||
+        node_grants_may(c->grants, NODE_MAY_RESOLVE, d->table->name))
+        return 0;
+    return api_refuse(c, 403, "not_your_decision",
+                      "Roles and what they may do are set at the centre.",
+                      "this is for a %.*s to decide", (int)role.len, role.s);
+}
+
 static int decide(struct api_call *c, struct node_db *db, struct decision *d, struct base_err *err)
 {
     const struct core_table *facts = core_catalog_table(node_db_catalog(db), "conflict_resolution",
@@ -277,6 +289,8 @@ static int decide(struct api_call *c, struct node_db *db, struct decision *d, st
     if (rc == 0)
         rc = check_open(c, db, d, err);
     BASE_ASSERT(rc != 0 || d->table != NULL);
+    if (rc == 0)
+        rc = check_role(c, d);
     if (rc == 0 && !live && !api_may(c, NODE_MAY_UPDATE, d->table->name))
         rc = BASE_EINVALID;
     if (rc == 0)
@@ -307,7 +321,7 @@ static int resolution_work(struct api_call *c, struct node_db *db, struct base_e
     if (t == NULL)
         return BASE_EINVALID;
     int rc = conflict == NULL ? BASE_ENOMEM : node_row_get(db, t, &c->id, &c->arena, conflict, err);
-    if (rc == BASE_ENOTFOUND || (rc == 0 && !api_conflict_readable(c, conflict)))
+    if (rc == BASE_ENOTFOUND || (rc == 0 && !api_conflict_readable(c, db, conflict)))
         return api_refuse(c, 404, "not_found", NULL, "there is no such conflict");
     if (rc != 0)
         return rc;

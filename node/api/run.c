@@ -10,12 +10,14 @@
 static int call_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     struct api_call *c = (struct api_call *)job;
-    if (!c->has_key)
-        return c->work(c, db, err);
-    int rc = api_key_find(c, db, err);
+    int rc = c->has_key ? api_key_find(c, db, err) : 0;
     if (rc != 0)
         return rc > 0 ? 0 : rc;
     rc = c->work(c, db, err);
+    if (rc == 0 && c->write && c->glass != NULL)
+        rc = api_glass_used(c, db, err);
+    if (!c->has_key)
+        return rc;
     return rc != 0 ? rc : api_key_store(c, db, err);
 }
 
@@ -31,9 +33,12 @@ static int audit_run(struct node_job *job, struct node_db *db, struct base_err *
     struct api_call *c = (struct api_call *)job;
     struct node_author author;
     api_author(c, &author);
+    if (c->glass != NULL && api_glass_used(c, db, err) != 0)
+        return err->code;
     return node_audit_add(db, &author, c->audit_action, c->table,
                           c->audit_has_row ? &c->audit_row : NULL,
-                          c->audit_has_patient ? &c->audit_patient : NULL, "ok", "", err);
+                          c->audit_has_patient ? &c->audit_patient : NULL, "ok",
+                          c->glass != NULL ? "break_glass" : "", err);
 }
 
 /* A full disk must not hide the chart: the entry is missed, the log says so, the reply goes out. */

@@ -28,6 +28,25 @@ static void render_device(struct base_buf *out, const struct node_session *s)
     base_buf_json_str(out, paired ? node_device_class_name(s->device.class) : NULL);
 }
 
+/* What the banner shows. */
+static void render_glass(struct base_buf *out, const struct node_grants *g)
+{
+    int64_t now = base_clock_wall_ms();
+    bool first = true;
+    for (int i = 0; i < g->glass_count; i++) {
+        if (g->glass[i].ends_ms <= now)
+            continue;
+        base_buf_str(out, first ? "{\"id\":" : ",{\"id\":");
+        first = false;
+        api_render_uuid(out, &g->glass[i].id);
+        base_buf_str(out, ",\"patient_id\":");
+        api_render_uuid(out, &g->glass[i].patient_id);
+        base_buf_printf(out, ",\"reason\":\"%s\"", g->glass[i].reason);
+        api_render_time(out, "ends_at", g->glass[i].ends_ms);
+        base_buf_char(out, '}');
+    }
+}
+
 static void render_session(struct base_buf *out, const struct node_api *a,
                            const struct node_session *s, const char *token)
 {
@@ -56,8 +75,10 @@ static void render_session(struct base_buf *out, const struct node_api *a,
     api_render_time(out, "idle_expires_at", s->seen_ms + idle_s * 1000);
     base_buf_printf(out,
                     ",\"idle_timeout_s\":%lld,\"locked\":%s,\"pin_set\":%s,\"source\":\"node\","
-                    "\"break_glass\":[],\"data_as_of\":",
+                    "\"break_glass\":[",
                     (long long)idle_s, locked ? "true" : "false", s->has_pin ? "true" : "false");
+    render_glass(out, g);
+    base_buf_str(out, "],\"data_as_of\":");
     base_buf_json_str(out, api_as_of(a));
     base_buf_char(out, '}');
 }

@@ -45,8 +45,8 @@ static void attach_current(struct api_call *c, struct node_db *db, const struct 
 {
     struct node_row *row = base_arena_get(&c->arena, sizeof *row);
     struct base_buf text;
-    if (row == NULL || !node_grants_may(c->grants, NODE_MAY_READ, edit->table->name) ||
-        node_row_get(db, edit->table, &edit->id, &c->arena, row, NULL) != 0)
+    if (row == NULL || node_row_get(db, edit->table, &edit->id, &c->arena, row, NULL) != 0 ||
+        !api_row_ok(c, db, NODE_MAY_READ, row))
         return;
     base_buf_init(&text, API_BODY_BYTES_MAX * 4);
     api_render_row(&text, row, c->grants);
@@ -138,6 +138,8 @@ static int create_work(struct api_call *c, struct node_db *db, struct base_err *
     if (rc == 0)
         rc = api_edit_from_json(c, db, t, c->json, &edit);
     if (rc == 0)
+        rc = api_edit_ok(c, db, &edit);
+    if (rc == 0)
         rc = api_edits(c, db, &edit, 1, &version, err);
     if (rc == 0)
         rc = render_written(&c->body, c, db, &edit, &version, err);
@@ -155,7 +157,7 @@ void api_on_create(struct net_http_exchange *x, void *user)
     struct api_call *c = api_begin(x, user);
     if (c == NULL)
         return;
-    if (!api_may(c, NODE_MAY_CREATE, c->table) || api_take_key(c, true) != 0 ||
+    if (!api_may_some(c, NODE_MAY_CREATE, c->table) || api_take_key(c, true) != 0 ||
         api_take_json(c) != 0)
         api_finish(c);
     else
@@ -175,6 +177,8 @@ static int change_work(struct api_call *c, struct node_db *db, struct base_err *
     edit.table = t;
     int rc = c->json == NULL ? 0 : api_edit_from_json(c, db, t, c->json, &edit);
     if (rc == 0)
+        rc = api_edit_ok(c, db, &edit);
+    if (rc == 0)
         rc = api_edits(c, db, &edit, 1, &version, err);
     if (rc == 0)
         rc = render_written(&c->body, c, db, &edit, &version, err);
@@ -188,8 +192,9 @@ static void on_change(struct net_http_exchange *x, void *user, enum node_action 
     struct api_call *c = api_begin(x, user);
     if (c == NULL)
         return;
-    if (!api_may(c, action, c->table) || api_take_id(c) != 0 || api_take_if_match(c, true) != 0 ||
-        api_take_key(c, false) != 0 || (action == NODE_MAY_UPDATE && api_take_json(c) != 0))
+    if (!api_may_some(c, action, c->table) || api_take_id(c) != 0 ||
+        api_take_if_match(c, true) != 0 || api_take_key(c, false) != 0 ||
+        (action == NODE_MAY_UPDATE && api_take_json(c) != 0))
         api_finish(c);
     else
         api_run_write(c, change_work);
@@ -303,7 +308,7 @@ static int one_write(struct api_call *c, struct node_db *db, const cJSON *w,
         return bad_write(c, i,
                          "values must be an object for create and update, and absent for delete");
     e->table = NULL;
-    if (!api_may(c, action, table) || (e->table = api_table(c, db, table)) == NULL ||
+    if (!api_may_some(c, action, table) || (e->table = api_table(c, db, table)) == NULL ||
         !api_writable(c, e->table, e->op))
         return BASE_EINVALID;
     int rc = write_id(c, w, values, e, i);
@@ -311,6 +316,8 @@ static int one_write(struct api_call *c, struct node_db *db, const cJSON *w,
         rc = write_version(c, w, edits, i);
     if (rc == 0 && e->op != CORE_OP_DELETE)
         rc = api_edit_from_json(c, db, e->table, values, e);
+    if (rc == 0)
+        rc = api_edit_ok(c, db, e);
     return rc;
 }
 

@@ -34,6 +34,23 @@ bool node_grants_may(const struct node_grants *g, enum node_action action, const
     return one != NULL && (one->actions & action) != 0;
 }
 
+bool node_grants_may_in_ward(const struct node_grants *g, enum node_action action,
+                             const char *table)
+{
+    const struct node_grant *all = grant_of(g, "*");
+    const struct node_grant *one = grant_of(g, table);
+    return (all != NULL && ((all->actions | all->ward_actions) & action) != 0) ||
+           (one != NULL && ((one->actions | one->ward_actions) & action) != 0);
+}
+
+bool node_grants_has_role(const struct node_grants *g, const char *role, size_t len)
+{
+    for (int i = 0; i < g->role_count; i++)
+        if (strlen(g->roles[i]) == len && memcmp(g->roles[i], role, len) == 0)
+            return true;
+    return false;
+}
+
 struct node_grants *node_grants_ref(struct node_grants *g)
 {
     g->refs++;
@@ -46,7 +63,7 @@ void node_grants_unref(struct node_grants *g)
         free(g);
 }
 
-unsigned node_actions_parse(const char *s, size_t len)
+struct node_actions node_actions_parse(const char *s, size_t len)
 {
     static const struct {
         const char *word;
@@ -56,14 +73,18 @@ unsigned node_actions_parse(const char *s, size_t len)
                  {"update", NODE_MAY_UPDATE},
                  {"delete", NODE_MAY_DELETE},
                  {"resolve", NODE_MAY_RESOLVE}};
-    unsigned actions = 0;
+    static const char ward[] = ":ward";
+    struct node_actions actions = {0, 0};
     const char *end = s + len;
     while (s < end) {
         const char *space = memchr(s, ' ', (size_t)(end - s));
         size_t n = (size_t)((space != NULL ? space : end) - s);
+        size_t tail = sizeof ward - 1;
+        bool in_ward = n > tail && memcmp(s + n - tail, ward, tail) == 0;
+        size_t len_of = in_ward ? n - tail : n;
         for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-            if (strlen(words[i].word) == n && memcmp(words[i].word, s, n) == 0)
-                actions |= (unsigned)words[i].action;
+            if (strlen(words[i].word) == len_of && memcmp(words[i].word, s, len_of) == 0)
+                *(in_ward ? &actions.in_ward : &actions.anywhere) |= (unsigned)words[i].action;
         s += n + 1;
     }
     return actions;
@@ -174,10 +195,22 @@ int people_staff_by_name(struct node_db *db, const char *folded, int64_t now_ms,
     return rc;
 }
 
+/* A role at a place is that of the place and all within; one without a place counts everywhere, which makes its
+ * rights "in the ward" rights everywhere. */
+static void add_place(struct node_grants *g, struct core_text place)
+{
+    struct base_uuid id;
+    if (place.s == NULL)
+        g->everywhere = true;
+    else if (g->ward_count < NODE_WARDS_MAX && base_uuid_parse(&id, place.s, place.len))
+        g->wards[g->ward_count++] = id;
+}
+
 static bool add_role(void *user, const struct node_row *row)
 {
     struct node_grants *g = user;
     struct core_text role = value_of(row, "role");
+    add_place(g, value_of(row, "location_id"));
     if (role.s == NULL || role.len > CORE_NAME_BYTES_MAX)
         return true;
     for (int i = 0; i < g->role_count; i++)
@@ -187,14 +220,6 @@ static bool add_role(void *user, const struct node_row *row)
     return ++g->role_count < NODE_ROLES_MAX;
 }
 
-static bool has_role(const struct node_grants *g, struct core_text role)
-{
-    for (int i = 0; i < g->role_count; i++)
-        if (core_text_equal(core_text_of(g->roles[i]), role))
-            return true;
-    return false;
-}
-
 static bool add_permission(void *user, const struct node_row *row)
 {
     struct node_grants *g = user;
@@ -202,18 +227,22 @@ static bool add_permission(void *user, const struct node_row *row)
     struct core_text actions = value_of(row, "actions");
     struct core_text role = value_of(row, "role");
     if (table.s == NULL || actions.s == NULL || role.s == NULL || table.len > CORE_NAME_BYTES_MAX ||
-        !has_role(g, role))
+        !node_grants_has_role(g, role.s, role.len))
         return true;
-    unsigned bits = node_actions_parse(actions.s, actions.len);
+    struct node_actions bits = node_actions_parse(actions.s, actions.len);
+    if (g->everywhere)
+        bits.anywhere |= bits.in_ward;
     for (int i = 0; i < g->count; i++)
         if (core_text_equal(core_text_of(g->grants[i].table), table)) {
-            g->grants[i].actions |= bits;
+            g->grants[i].actions |= bits.anywhere;
+            g->grants[i].ward_actions |= bits.in_ward;
             return true;
         }
     if (g->count == NODE_GRANTS_MAX)
         return false; /* default deny: what does not fit is not allowed */
     copy_text(g->grants[g->count].table, sizeof g->grants[0].table, table);
-    g->grants[g->count++].actions = bits;
+    g->grants[g->count].ward_actions = bits.in_ward;
+    g->grants[g->count++].actions = bits.anywhere;
     return true;
 }
 
@@ -292,6 +321,8 @@ int people_grants_read(struct node_db *db, const struct base_uuid *staff_id, int
     rc = each_row(db, "staff_role", "staff_id", id, g, add_role, err);
     if (rc == 0)
         rc = each_row(db, "role_permission", NULL, NULL, g, add_permission, err);
+    if (rc == 0)
+        rc = people_glass_read(db, g, now_ms, err);
     if (rc != 0) {
         free(g);
         return rc;

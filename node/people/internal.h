@@ -28,7 +28,7 @@ struct node_people {
     struct node_people_config config;
     struct node_session *buckets[PEOPLE_BUCKETS];
     int count;
-    bool loaded, reloading, reload_again, flushing, closing;
+    bool loaded, reloading, reload_again, flushing, closing, numbering;
     int64_t flushed_ms, reloaded_ms;
     int busy;                             /* jobs and works out */
     char dummy[SEAL_PASSWORD_TEXT_BYTES]; /* what an unknown name's password is checked against */
@@ -75,11 +75,15 @@ void people_session_drop(struct node_people *p, const uint8_t hash[32]);
 /* In jobs. The device whose secret this is; BASE_ENOTFOUND: none that may be used. */
 int people_device_by_secret(struct node_db *db, const uint8_t secret_hash[32],
                             struct node_device_name *out, struct base_err *err);
+/* Adds to the grants what its person has broken. */
+int people_glass_read(struct node_db *db, struct node_grants *g, int64_t now_ms,
+                      struct base_err *err);
 int people_has_pin(struct node_db *db, const struct base_uuid *staff_id, bool *out,
                    struct base_err *err);
 /* 1: the statement changed a row. text: a literal with ?1 bound to the blob. */
 int people_sql_blob(struct node_db *db, const char *text, const void *blob, size_t len,
                     struct base_err *err);
+void people_reload(struct node_people *p);    /* grants and revocations, as the replica has them */
 void people_work_done(struct node_people *p); /* one of busy is back */
 int people_login_start(struct node_people *p, struct base_err *err);
 

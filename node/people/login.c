@@ -174,6 +174,22 @@ static void check_work(struct people_check *c)
     seal_wipe(l->password, sizeof l->password);
 }
 
+static int last_login_write(struct people_login *l, struct node_db *db, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = node_sql(db, &st,
+                      "INSERT INTO node_last_login (staff_id, at_ms) VALUES (?1, ?2) ON CONFLICT "
+                      "(staff_id) DO UPDATE SET at_ms = ?2",
+                      err);
+    if (rc != 0)
+        return rc;
+    node_sql_uuid(st, 1, &l->staff.id);
+    node_sql_i64(st, 2, l->now_ms);
+    rc = node_sql_step(st, err);
+    node_sql_done(st);
+    return rc;
+}
+
 static int session_write(struct people_login *l, struct node_db *db, struct base_err *err)
 {
     struct node_stmt *st = NULL;
@@ -183,6 +199,9 @@ static int session_write(struct people_login *l, struct node_db *db, struct base
     node_sql_blob(st, 1, l->name_hash, 32);
     rc = node_sql_step(st, err);
     node_sql_done(st);
+    if (rc != 0)
+        return rc;
+    rc = last_login_write(l, db, err);
     if (rc != 0)
         return rc;
     rc = node_sql(db, &st,
@@ -244,7 +263,7 @@ static void finish_done(struct node_job *job)
         } else {
             l->grants = NULL;
             /* What moved between reading the person and now. */
-            node_people_moved(p, "staff");
+            people_reload(p);
         }
     }
     login_end(l);

@@ -336,11 +336,55 @@ static void reload_start(struct node_people *p)
     node_store_read(p->store, &r->job);
 }
 
+void people_reload(struct node_people *p)
+{
+    reload_start(p);
+}
+
+/* The number of the list this node decides by. One job for however many rows have moved meanwhile. */
+struct number {
+    struct node_job job;
+    struct node_people *people;
+};
+
+static int number_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = node_sql(db, &st, "UPDATE node_staff_list SET number = number + 1", err);
+    if (rc != 0)
+        return rc;
+    rc = node_sql_step(st, err);
+    node_sql_done(st);
+    return rc;
+}
+
+static void number_done(struct node_job *job)
+{
+    struct node_people *p = ((struct number *)job)->people;
+    p->numbering = false;
+    free(job);
+    people_work_done(p);
+}
+
+static void number_raise(struct node_people *p)
+{
+    struct number *n = p->numbering || p->closing ? NULL : calloc(1, sizeof *n);
+    if (n == NULL)
+        return;
+    n->people = p;
+    n->job = (struct node_job){.run = number_run, .done = number_done, .write = true};
+    p->numbering = true;
+    p->busy++;
+    node_store_write(p->store, &n->job);
+}
+
 void node_people_moved(struct node_people *p, const char *table)
 {
     if (strcmp(table, "staff") == 0 || strcmp(table, "staff_role") == 0 ||
-        strcmp(table, "role_permission") == 0)
+        strcmp(table, "role_permission") == 0) {
         reload_start(p);
+        number_raise(p);
+    }
 }
 
 /* Writing down what was seen, ending what is over. */

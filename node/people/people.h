@@ -26,6 +26,8 @@ enum {
     NODE_SESSION_LIFE_MS = 12 * 3600 * 1000, /* a shift; whatever happens */
     NODE_ROLES_MAX = 16,
     NODE_GRANTS_MAX = 256,
+    NODE_WARDS_MAX = 32,
+    NODE_GLASS_MAX = 8,
     NODE_LOGIN_NAME_BYTES_MAX = 128,
     NODE_LOGIN_PASSWORD_BYTES_MAX = 256,
     NODE_LOGIN_QUEUE_MAX = 64, /* people waiting for their password to be checked */
@@ -53,6 +55,13 @@ struct node_device_name {
     enum node_device_class class;
 };
 
+/* A patient whom somebody may see for an hour, whatever their roles say (glass.h). */
+struct node_glass {
+    struct base_uuid id, patient_id;
+    char reason[24];
+    int64_t ends_ms; /* wall */
+};
+
 /* What one member of staff may do. Immutable once built; counted references, on the loop's thread
  * only. */
 struct node_grants {
@@ -66,13 +75,29 @@ struct node_grants {
     struct node_grant {
         char table[CORE_NAME_BYTES_MAX + 1]; /* "*": all */
         unsigned actions;
+        unsigned ward_actions; /* for patients of one of the wards only */
     } grants[NODE_GRANTS_MAX]; /* ascending by table */
+    bool everywhere;           /* a role of theirs has no place */
+    int ward_count;
+    struct base_uuid wards[NODE_WARDS_MAX]; /* locations, and all within them */
+    int glass_count;
+    struct node_glass glass[NODE_GLASS_MAX];
 };
 bool node_grants_may(const struct node_grants *g, enum node_action action, const char *table);
+/* For patients of one's wards, at least. */
+bool node_grants_may_in_ward(const struct node_grants *g, enum node_action action,
+                             const char *table);
+bool node_grants_has_role(const struct node_grants *g, const char *role, size_t len);
+/* The glass that is broken for this patient; NULL: none. */
+const struct node_glass *node_grants_glass(const struct node_grants *g,
+                                           const struct base_uuid *patient_id, int64_t now_ms);
 struct node_grants *node_grants_ref(struct node_grants *g);
 void node_grants_unref(struct node_grants *g);
-/* The words of role_permission.actions; unknown words mean nothing. */
-unsigned node_actions_parse(const char *s, size_t len);
+/* The words of role_permission.actions, without and with ":ward" behind; unknown words mean nothing. */
+struct node_actions {
+    unsigned anywhere, in_ward;
+};
+struct node_actions node_actions_parse(const char *s, size_t len);
 
 struct node_session {
     uint8_t hash[32];
@@ -171,6 +196,11 @@ void node_people_pin_moved(struct node_people *p, const struct base_uuid *staff_
 int node_people_end_device(struct node_people *p, const struct base_uuid *device_id);
 int node_people_end_staff(struct node_people *p, const struct base_uuid *staff_id);
 void node_people_device_moved(struct node_people *p, const struct node_device_name *device);
+
+void node_people_glass_begun(struct node_people *p, const struct base_uuid *staff_id,
+                             const struct node_glass *glass);
+void node_people_glass_ended(struct node_people *p, const struct base_uuid *staff_id,
+                             const struct base_uuid *id);
 
 /* For jobs and tests. */
 int64_t node_device_idle_s(const struct node_people_config *c, enum node_device_class class);

@@ -42,7 +42,7 @@ def row_id(n):
 
 ANN, BOB, EVE, ZOE, DORA, PAT, OTHER, ORDER, SLOT = (row_id(n) for n in range(1, 10))
 CONFLICT = row_id(100)
-IVO = row_id(10)
+IVO, PIA, OTTO, WARD, BED = (row_id(n) for n in range(10, 15))
 
 ROLES = {
     "nurse": {"read": "patient allergy condition medication_order order_event dose_slot medication_administration observation note "
@@ -51,9 +51,13 @@ ROLES = {
     "doctor": {"read": "*", "create": "*", "update": "*", "delete": "*", "resolve": "*"},
     "registrar": {"read": "patient conflict", "resolve": "conflict"},
     "it_support": {"read": "device login", "create": "device", "update": "device login", "delete": "device"},
+    "porter": {"read": "patient:ward observation:ward bed_stay:ward note:ward location", "create": "observation:ward break_glass",
+               "update": "patient:ward"},
+    "privacy_officer": {"read": "break_glass", "update": "break_glass"},
 }
 STAFF = {  # name: id, role, active
-    "ann": (ANN, "nurse"), "bob": (BOB, "doctor"), "Zo\u00eb": (ZOE, "nurse"), "dora": (DORA, "registrar"), "eve": (EVE, "nurse"), "ivo": (IVO, "it_support")}
+    "ann": (ANN, "nurse"), "bob": (BOB, "doctor"), "Zo\u00eb": (ZOE, "nurse"), "dora": (DORA, "registrar"), "eve": (EVE, "nurse"), "ivo": (IVO, "it_support"),
+    "pia": (PIA, "porter"), "otto": (OTTO, "privacy_officer")}
 
 
 def have_server():
@@ -78,7 +82,8 @@ def permissions():
         tables = {}
         for action, names in actions.items():
             for name in names.split():
-                tables.setdefault(name, []).append(action)
+                name, _, scope = name.partition(":")
+                tables.setdefault(name, []).append(f"{action}:{scope}" if scope else action)
         for name, words in tables.items():
             n += 1
             yield {"id": row_id(n), "role": role, "table_name": name, "actions": " ".join(words)}
@@ -91,10 +96,14 @@ def base_rows():
     for n, (name, (staff, role)) in enumerate(STAFF.items()):
         rows["staff"].append({"id": staff, "username": name, "given_names": name.title(), "family_name": "Berg",
                               "active": "f" if name == "eve" else "t", "verifier": secret, "badge": "4711"})
-        rows["staff_role"].append({"id": row_id(2000 + n), "staff_id": staff, "role": role})
+        rows["staff_role"].append({"id": row_id(2000 + n), "staff_id": staff, "role": role,
+                                   "location_id": WARD if name == "pia" else None})
     rows["patient"] = [{"id": PAT, "family_name": "Adeyemi", "given_names": "Ola", "sex": "female", "active": "t", "rev": 3,
                         "birth_date": "1984-02", "phone": "111"},
                        {"id": OTHER, "family_name": "Braun", "given_names": "Uwe", "active": "t"}]
+    rows["location"] = [{"id": WARD, "kind": "ward", "name": "Ward 1", "active": "t"},
+                        {"id": BED, "kind": "bed", "name": "Bed 1", "parent_id": WARD, "active": "t"}]
+    rows["bed_stay"] = [{"id": row_id(16), "patient_id": PAT, "location_id": BED, "status": "active"}]
     rows["medication_order"] = [{"id": ORDER, "patient_id": PAT, "status": "active", "display": "Heparin", "dose_quantity": "7.50",
                                  "dose_unit": "mg", "recorded_at": "2026-01-01T00:00:00Z"}]
     rows["conflict"] = [{"id": CONFLICT, "table_name": "patient", "row_id": PAT, "columns": "[\"phone\"]", "class": "field",

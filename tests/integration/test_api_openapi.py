@@ -173,6 +173,14 @@ class Document(unittest.TestCase):
         self.holds(self.bob.get("quarantine"), "get", "/api/v1/quarantine")
         self.holds(self.bob.get("sync"), "get", "/api/v1/sync")
         self.holds(self.bob.get("session"), "get", "/api/v1/session")
+        for path in ("users", "devices", "break-glass", "break-glass/reasons", "break-glass/patients?family_name=ade"):
+            self.holds(self.bob.get(path), "get", f"/api/v1/{path.split('?')[0]}")
+        offer = self.bob.send("POST", "/api/v1/devices/pairing", {"name": "described", "class": "shared"})
+        self.holds(offer, "post", "/api/v1/devices/pairing")
+        self.holds(self.bob.send("POST", "/api/v1/devices", {"token": offer.json["token"]}), "post", "/api/v1/devices")
+        broken = self.bob.post("break-glass", {"patient_id": PAT, "reason": "emergency", "text": "as the document says"})
+        self.holds(broken, "post", "/api/v1/break-glass")
+        self.holds(self.bob.get("break-glass?state=all"), "get", "/api/v1/break-glass")
         self.holds(self.bob.post("transaction", {"writes": [{"op": "create", "table": "task", "values": {}}]}), "post", "/api/v1/transaction")
         self.holds(self.bob.post(f"conflicts/{CONFLICT}/resolution", {"choice": "live", "seen_rev": 3}), "post",
                    "/api/v1/conflicts/{id}/resolution")

@@ -68,9 +68,9 @@ static void what_is_not_named_is_denied(void **state)
 {
     struct node_grants g = {.refs = 1,
                             .count = 3,
-                            .grants = {{"note", NODE_MAY_READ | NODE_MAY_CREATE},
-                                       {"patient", NODE_MAY_READ},
-                                       {"task", 0}}};
+                            .grants = {{"note", NODE_MAY_READ | NODE_MAY_CREATE, 0},
+                                       {"patient", NODE_MAY_READ, 0},
+                                       {"task", 0, 0}}};
     assert_true(node_grants_may(&g, NODE_MAY_READ, "note"));
     assert_true(node_grants_may(&g, NODE_MAY_CREATE, "note"));
     assert_false(node_grants_may(&g, NODE_MAY_UPDATE, "note"));
@@ -85,19 +85,58 @@ static void what_is_not_named_is_denied(void **state)
 
 static void a_star_means_every_table_but_only_its_own_actions(void **state)
 {
-    struct node_grants g = {.refs = 1, .count = 1, .grants = {{"*", NODE_MAY_READ}}};
+    struct node_grants g = {.refs = 1, .count = 1, .grants = {{"*", NODE_MAY_READ, 0}}};
     assert_true(node_grants_may(&g, NODE_MAY_READ, "observation"));
     assert_false(node_grants_may(&g, NODE_MAY_CREATE, "observation"));
 }
 
+static void words(const char *s, unsigned anywhere, unsigned in_ward)
+{
+    struct node_actions a = node_actions_parse(s, strlen(s));
+    if (a.anywhere != anywhere || a.in_ward != in_ward)
+        fail_msg("\"%s\": %u, %u", s, a.anywhere, a.in_ward);
+}
+
 static void unknown_words_permit_nothing(void **state)
 {
-    assert_int_equal(node_actions_parse("read create", 11), NODE_MAY_READ | NODE_MAY_CREATE);
-    assert_int_equal(node_actions_parse("update delete resolve", 21),
-                     NODE_MAY_UPDATE | NODE_MAY_DELETE | NODE_MAY_RESOLVE);
-    assert_int_equal(node_actions_parse("all reads READ", 14), 0);
-    assert_int_equal(node_actions_parse("  read  ", 8), NODE_MAY_READ);
-    assert_int_equal(node_actions_parse("", 0), 0);
+    words("read create", NODE_MAY_READ | NODE_MAY_CREATE, 0);
+    words("update delete resolve", NODE_MAY_UPDATE | NODE_MAY_DELETE | NODE_MAY_RESOLVE, 0);
+    words("all reads READ", 0, 0);
+    words("  read  ", NODE_MAY_READ, 0);
+    words("", 0, 0);
+    words("read:ward create", NODE_MAY_CREATE, NODE_MAY_READ);
+    words("read:site :ward read:ward:ward read:WARD", 0, 0);
+}
+
+static void a_right_in_the_ward_is_none_elsewhere(void **state)
+{
+    struct node_grants g = {
+        .refs = 1, .count = 1, .grants = {{.table = "note", .ward_actions = NODE_MAY_READ}}};
+    assert_false(node_grants_may(&g, NODE_MAY_READ, "note"));
+    assert_true(node_grants_may_in_ward(&g, NODE_MAY_READ, "note"));
+    assert_false(node_grants_may_in_ward(&g, NODE_MAY_UPDATE, "note"));
+}
+
+static void broken_glass_is_for_one_patient_and_ends(void **state)
+{
+    struct base_uuid patient = {{7}};
+    struct base_uuid other = {{8}};
+    struct node_grants g = {
+        .refs = 1, .glass_count = 1, .glass = {{.patient_id = {{7}}, .ends_ms = 100}}};
+    assert_non_null(node_grants_glass(&g, &patient, 99));
+    assert_null(node_grants_glass(&g, &patient, 100));
+    assert_null(node_grants_glass(&g, &other, 99));
+}
+
+static void a_pin_that_anybody_would_try_is_weak(void **state)
+{
+    static const char *const weak[] = {"",     "123",  "1234",          "98765",
+                                       "0000", "12a4", "1234567890123", "-471"};
+    static const char *const strong[] = {"4711", "1235", "0470815", "112233445566"};
+    for (size_t i = 0; i < sizeof weak / sizeof weak[0]; i++)
+        assert_false(node_pin_is_strong(weak[i]));
+    for (size_t i = 0; i < sizeof strong / sizeof strong[0]; i++)
+        assert_true(node_pin_is_strong(strong[i]));
 }
 
 int main(void)
@@ -109,6 +148,9 @@ int main(void)
         cmocka_unit_test(what_is_not_named_is_denied),
         cmocka_unit_test(a_star_means_every_table_but_only_its_own_actions),
         cmocka_unit_test(unknown_words_permit_nothing),
+        cmocka_unit_test(a_right_in_the_ward_is_none_elsewhere),
+        cmocka_unit_test(broken_glass_is_for_one_patient_and_ends),
+        cmocka_unit_test(a_pin_that_anybody_would_try_is_weak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
