@@ -10,10 +10,12 @@
 
 #include "node/api/conflicts.h"
 #include "node/api/internal.h"
+#include "node/api/orders.h"
 
 enum {
     CHART_ROWS_MAX = 200,
     CHART_NOTES_MAX = 50,
+    CHART_ALERTS_MAX = 50,
     CHART_OBSERVATIONS_MAX = 1000, /* looked through for the last vitals */
     CHART_CODES_MAX = 64,
     CHART_TREND_MAX = 12,
@@ -131,34 +133,10 @@ static void section(struct chart *h, const char *name, const char *table, const 
     base_buf_char(out, ']');
 }
 
-/* The fold of an order's events: stop outranks hold, hold outranks active; a resume undoes a hold
- * that is older. Events come newest first. Without events the order's own status counts. */
 static const char *order_state(const struct node_row *order, const struct list *events)
 {
-    const char *state = NULL;
-    for (int i = 0; events != NULL && i < events->count; i++) {
-        const struct node_row *e = events->rows[i];
-        if (!same(e, "order_id", &order->id))
-            continue;
-        if (is(e, "action", "stop"))
-            return "stopped";
-        if (is(e, "action", "complete"))
-            state = "completed";
-        else if (state == NULL)
-            state = is(e, "action", "hold") ? "on-hold" : "active";
-    }
-    if (is(order, "status", "stopped") || is(order, "status", "cancelled") ||
-        is(order, "status", "entered-in-error"))
-        return "stopped";
-    if (state == NULL || strcmp(state, "active") == 0) {
-        if (is(order, "status", "completed"))
-            return "completed";
-        if (is(order, "status", "on-hold") && state == NULL)
-            return "on-hold";
-        if (is(order, "status", "draft"))
-            return "draft";
-    }
-    return state != NULL ? state : "active";
+    return api_order_state(order, events == NULL ? NULL : events->rows,
+                           events == NULL ? 0 : events->count);
 }
 
 static bool is_running(const char *state)
@@ -409,6 +387,74 @@ static void conflicts(struct chart *h)
     }
 }
 
+/* Any allergy that stands outranks every "none known", whoever wrote which when. */
+static bool keep_standing(const struct node_row *row)
+{
+    return keep_current(row) && !is(row, "kind", "none-known") &&
+           !is(row, "clinical_status", "inactive") && !is(row, "clinical_status", "resolved") &&
+           !is(row, "verification_status", "refuted");
+}
+
+static void allergy_state(struct chart *h)
+{
+    struct list *l = node_grants_may(h->c->grants, NODE_MAY_READ, "allergy")
+                         ? rows_of(h, "allergy", "recorded_at", CHART_ROWS_MAX)
+                         : NULL; /* named as not permitted by the list itself */
+    bool none_known = false;
+    bool allergic = false;
+    for (int i = 0; l != NULL && i < l->count; i++) {
+        allergic = allergic || keep_standing(l->rows[i]);
+        none_known =
+            none_known || (keep_current(l->rows[i]) && is(l->rows[i], "kind", "none-known"));
+    }
+    base_buf_printf(&h->c->body, ",\"allergy_state\":%s",
+                    l == NULL    ? "null"
+                    : allergic   ? "\"allergic\""
+                    : none_known ? "\"none-known\""
+                                 : "\"not-asked\"");
+}
+
+/* Has the caller said of it that they have seen it? */
+static bool is_acknowledged(struct chart *h, const struct node_row *alert)
+{
+    char id[BASE_UUID_CHARS + 1];
+    char me[BASE_UUID_CHARS + 1];
+    struct list *l = base_arena_get(&h->c->arena, sizeof *l);
+    if (l == NULL || core_catalog_table(node_db_catalog(h->db), "alert_ack", 9) == NULL)
+        return false;
+    base_uuid_format(&alert->id, id);
+    base_uuid_format(&h->c->grants->staff_id, me);
+    *l = (struct list){.c = h->c, .max = 1};
+    struct api_select s = {
+        .table = "alert_ack", .column = {"alert_id", "recorded_by"}, .value = {id, me}, .limit = 1};
+    return api_select(h->c, h->db, &s, l, collect, h->err) == 0 && l->count > 0;
+}
+
+static void alerts(struct chart *h)
+{
+    struct base_buf *out = &h->c->body;
+    bool first = true;
+    base_buf_str(out, ",\"alerts\":");
+    if (core_catalog_table(node_db_catalog(h->db), "alert", 5) == NULL) {
+        base_buf_str(out, "[]"); /* a centre that does not know them yet */
+        return;
+    }
+    struct list *l = rows_of(h, "alert", "raised_at", CHART_ALERTS_MAX);
+    if (l == NULL) {
+        base_buf_str(out, "null");
+        return;
+    }
+    base_buf_char(out, '[');
+    for (int i = 0; i < l->count; i++) {
+        if (is_acknowledged(h, l->rows[i]))
+            continue;
+        base_buf_str(out, first ? "" : ",");
+        first = false;
+        api_render_row(out, l->rows[i], h->c->grants);
+    }
+    base_buf_char(out, ']');
+}
+
 static bool keep_all(const struct node_row *row)
 {
     return true;
@@ -434,6 +480,8 @@ static int chart_work(struct api_call *c, struct node_db *db, struct base_err *e
     row_or_null(c, "patient", patient);
     section(&h, "identifiers", "patient_identifier", NULL, CHART_ROWS_MAX, keep_all);
     section(&h, "allergies", "allergy", "recorded_at", CHART_ROWS_MAX, keep_current);
+    allergy_state(&h);
+    alerts(&h);
     section(&h, "conditions", "condition", "recorded_at", CHART_ROWS_MAX, keep_current);
     medicines(&h);
     vitals(&h);

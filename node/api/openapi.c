@@ -190,7 +190,7 @@ struct can {
 static struct can can_of(const struct core_table *t)
 {
     bool here = t->class != CORE_CENTRAL && !is_conflict_table(t);
-    bool fixed = t->class == CORE_FACT || t->class == CORE_LINK;
+    bool fixed = core_class_is_fact(t->class);
     return (struct can){here, here && !fixed, here && t->deletable};
 }
 
@@ -290,6 +290,7 @@ static void chart_schema(struct base_buf *out, const struct core_catalog *catalo
 {
     static const char *const sections[][2] = {{"identifiers", "patient_identifier"},
                                               {"allergies", "allergy"},
+                                              {"alerts", "alert"},
                                               {"conditions", "condition"},
                                               {"notes", "note"},
                                               {"tasks", "task"},
@@ -300,14 +301,16 @@ static void chart_schema(struct base_buf *out, const struct core_catalog *catalo
                                               {"conflicts", ""}};
     base_buf_str(out, "\"chart\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":["
                       "\"data_as_of\","
-                      "\"complete\",\"patient\",\"encounter\",\"not_permitted\"");
+                      "\"complete\",\"patient\",\"encounter\",\"allergy_state\",\"not_permitted\"");
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         base_buf_printf(out, ",\"%s\"", sections[i][0]);
     base_buf_str(out, "],\"properties\":{\"data_as_of\":");
     ref(out, "data_as_of", "");
-    base_buf_str(out, ",\"complete\":{\"type\":\"boolean\"},\"patient\":{\"type\":\"object\"},"
-                      "\"encounter\":{\"type\":[\"object\",\"null\"]},"
-                      "\"not_permitted\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}");
+    base_buf_str(out,
+                 ",\"complete\":{\"type\":\"boolean\"},\"patient\":{\"type\":\"object\"},"
+                 "\"encounter\":{\"type\":[\"object\",\"null\"]},"
+                 "\"allergy_state\":{\"enum\":[\"allergic\",\"none-known\",\"not-asked\",null]},"
+                 "\"not_permitted\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}");
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         section(out, catalog, sections[i][0], sections[i][1]);
     base_buf_str(out, "}}");

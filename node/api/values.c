@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "node/api/internal.h"
+#include "node/api/orders.h"
 
 bool api_set_by_node(const char *column)
 {
@@ -161,6 +162,20 @@ static int set_member(struct setter *s, const cJSON *member)
     return rc;
 }
 
+static struct core_text value_named(const struct setter *s, const char *name)
+{
+    for (int i = 0; i < s->count; i++)
+        if (strcmp(s->columns[i]->name, name) == 0)
+            return s->values[i];
+    return (struct core_text){NULL, 0};
+}
+
+static bool is_resume(const struct setter *s)
+{
+    struct core_text action = value_named(s, "action");
+    return action.s != NULL && core_text_equal(action, core_text_of("resume"));
+}
+
 static int set_defaults(struct setter *s, struct node_db *db)
 {
     struct api_call *c = s->c;
@@ -181,6 +196,8 @@ static int set_defaults(struct setter *s, struct node_db *db)
         set_default(s, "clock_state", core_clock_name(c->clock));
         set_default(s, "source", "live");
     }
+    if (strcmp(s->t->name, "order_event") == 0 && is_resume(s))
+        set_default(s, "undoes_id", api_order_hold(c, db, value_named(s, "order_id")));
     for (int i = 0; i < s->t->column_count; i++) {
         const struct core_column *col = &s->t->columns[i];
         if (!col->nullable && !has(s, col))

@@ -28,7 +28,7 @@ bool api_writable(struct api_call *c, const struct core_table *t, enum core_op o
                    t->push_only ? "The node writes this itself."
                                 : "Use POST /api/v1/conflicts/{id}/resolution.",
                    "%s is not written through this route", t->name);
-    } else if (op == CORE_OP_UPDATE && (t->class == CORE_FACT || t->class == CORE_LINK)) {
+    } else if (op == CORE_OP_UPDATE && core_class_is_fact(t->class)) {
         api_refuse(c, 403, "fact", "Write a new row that corrects it.",
                    "rows of %s are never changed", t->name);
     } else if (op == CORE_OP_DELETE && !t->deletable) {

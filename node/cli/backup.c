@@ -284,7 +284,7 @@ static int parse_header(struct node_backup_facts *f, struct base_err *err)
     if (rc == 0)
         rc = net_json_i64(h, "keys_bytes", 1, KEYS_BYTES_MAX, &f->keys_bytes, err);
     if (rc == 0)
-        rc = net_json_i64(h, "box_bytes", NODE_KEYS_BOX_BYTES,
+        rc = net_json_i64(h, "box_bytes", NODE_KEYS_BOX_BYTES + 1,
                           NODE_BACKUP_SMALL_BYTES_MAX + NODE_KEYS_BOX_BYTES, &f->box_bytes, err);
     if (rc == 0)
         rc = net_json_i64(h, "store_bytes", 1, INT64_MAX / 2, &f->store_bytes, err);
@@ -359,6 +359,7 @@ int node_backup_keys(const char *bundle, const char *state_dir, struct base_err 
 static int open_box(const struct node_keys *keys, const struct node_backup_facts *f, int fd,
                     const char *bundle, cJSON **out, struct base_err *err)
 {
+    BASE_ASSERT(f->box_bytes > NODE_KEYS_BOX_BYTES); /* read_facts */
     size_t len = (size_t)f->box_bytes;
     uint8_t *box = malloc(len);
     uint8_t *plain = malloc(len);

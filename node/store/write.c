@@ -31,7 +31,7 @@ static int check_op(const struct node_edit *e, const struct node_table *t, struc
 {
     if (t->core->class == CORE_CENTRAL)
         return denied(err, t, "is written at the centre only");
-    if (t->core->class == CORE_FACT && e->op != CORE_OP_INSERT)
+    if (core_class_is_fact(t->core->class) && e->op != CORE_OP_INSERT)
         return denied(err, t, "holds facts: a correction is a new row");
     if (e->op == CORE_OP_DELETE && !t->core->deletable)
         return denied(err, t, "rows are not deleted; they get a status");

@@ -60,5 +60,4 @@ RESET ROLE;
 
 ALTER FUNCTION everward.enter_person(text, text, uuid) OWNER TO everward_definer;
 ALTER FUNCTION everward.fleet() OWNER TO everward_definer;
-REVOKE EXECUTE ON FUNCTION everward.enter_person(text, text, uuid), everward.fleet() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION everward.enter_person(text, text, uuid), everward.fleet() TO everward_gateway;

@@ -77,8 +77,9 @@ struct core_column {
     bool nullable;
     const char
         *group; /* NULL: stands alone. Columns of one group are merged and contested together */
-    const char *ref;            /* name of the table it points to, or NULL */
-    const char *const *allowed; /* NULL-terminated list, or NULL */
+    const char *ref;              /* name of the table it points to, or NULL */
+    const char *const *allowed;   /* NULL-terminated list, or NULL */
+    const char *const *dominance; /* NULL-terminated, the safest value first; or NULL */
 };
 
 struct core_index {

@@ -59,32 +59,70 @@ static bool all_equal(int n, const struct core_text *a, const struct core_text *
     return true;
 }
 
-struct core_decision core_merge_decide(enum core_class class, int n, const struct core_text *base,
-                                       const struct core_text *live,
-                                       const struct core_text *incoming, bool unseen)
+/* The place in the list, the safest first; values that are not in it are the least safe, and alike. */
+static int weakness(const char *const *dominance, struct core_text value)
 {
-    if (class == CORE_CENTRAL)
-        return (struct core_decision){false, CORE_QUARANTINED, CORE_RULE_CENTRAL_ONLY, false};
-    if (!unseen)
-        return (struct core_decision){true, CORE_APPLIED, CORE_RULE_FAST_FORWARD, false};
-    if (all_equal(n, live, incoming))
-        return (struct core_decision){false, CORE_MERGED, CORE_RULE_AGREEMENT, false};
+    int i = 0;
+    while (dominance[i] != NULL &&
+           (value.s == NULL || !core_text_equal(value, core_text_of(dominance[i]))))
+        i++;
+    return i;
+}
+
+/* Below zero: incoming is the safer one; above: live is; zero: nobody can tell. */
+static int compare_safety(const char *const *dominance, int n, const struct core_text *live,
+                          const struct core_text *incoming)
+{
+    if (dominance == NULL || n != 1)
+        return 0;
+    return weakness(dominance, incoming[0]) - weakness(dominance, live[0]);
+}
+
+bool core_class_is_fact(enum core_class class)
+{
+    return class == CORE_FACT || class == CORE_LINK;
+}
+
+/* Both changed it, to different values, and neither had seen the other. */
+static struct core_decision decide_clash(enum core_class class, int safety)
+{
     switch (class) {
-    case CORE_FIELD:
-        return (struct core_decision){false, CORE_CONTESTED, CORE_RULE_FIELD_LIVE_STAYS, true};
-    case CORE_FACT:
-        return (struct core_decision){false, CORE_QUARANTINED, CORE_RULE_FACT_REWRITTEN, false};
+    case CORE_STATE:
+        if (safety != 0)
+            return (struct core_decision){safety < 0, CORE_FLAGGED, CORE_RULE_SAFER_WON, true,
+                                          true};
+        break;
     case CORE_REVIEW:
-    case CORE_STATE: /* state, union, claim and link are decided by a person until they have rules
-                        of their own */
     case CORE_UNION:
-    case CORE_CLAIM:
+        if (safety < 0)
+            return (struct core_decision){true, CORE_CONTESTED, CORE_RULE_SAFER_LIVE, true, false};
+        break;
+    case CORE_FIELD:
+        return (struct core_decision){false, CORE_CONTESTED, CORE_RULE_FIELD_LIVE_STAYS, true,
+                                      false};
+    case CORE_FACT:
     case CORE_LINK:
-        return (struct core_decision){false, CORE_CONTESTED, CORE_RULE_REVIEW_LIVE_STAYS, true};
+        return (struct core_decision){false, CORE_QUARANTINED, CORE_RULE_FACT_REWRITTEN, false,
+                                      false};
+    case CORE_CLAIM: /* that claims overlap is not told by one row: schema/central/0021_rules.sql */
     case CORE_CENTRAL:
         break;
     }
-    return (struct core_decision){false, CORE_QUARANTINED, CORE_RULE_CENTRAL_ONLY, false};
+    return (struct core_decision){false, CORE_CONTESTED, CORE_RULE_REVIEW_LIVE_STAYS, true, false};
+}
+
+struct core_decision core_merge_decide(enum core_class class, const char *const *dominance, int n,
+                                       const struct core_text *base, const struct core_text *live,
+                                       const struct core_text *incoming, bool unseen)
+{
+    if (class == CORE_CENTRAL)
+        return (struct core_decision){false, CORE_QUARANTINED, CORE_RULE_CENTRAL_ONLY, false,
+                                      false};
+    if (!unseen)
+        return (struct core_decision){true, CORE_APPLIED, CORE_RULE_FAST_FORWARD, false, false};
+    if (all_equal(n, live, incoming))
+        return (struct core_decision){false, CORE_MERGED, CORE_RULE_AGREEMENT, false, false};
+    return decide_clash(class, compare_safety(dominance, n, live, incoming));
 }
 
 /* Names come in ordinal order, so each is looked for behind the one before: a batch of wide rows does not search its tables
@@ -191,15 +229,16 @@ static struct core_contest *contest_add(struct core_merge *out, enum core_class 
     c->count = 0;
     c->class = class;
     c->rule = rule;
-    c->is_delete = false;
+    c->is_delete = c->settled = c->incoming_live = false;
     out->outcome = CORE_CONTESTED;
     out->rule = rule;
     return c;
 }
 
 static void contest_group(struct core_merge *out, const struct core_table *t, const struct sides *s,
-                          enum core_rule rule)
+                          const struct core_decision *d, enum core_rule rule)
 {
+    bool waits = out->outcome == CORE_CONTESTED; /* one open contest outweighs all settled ones */
     /* More groups contested than a conflict list holds: the rest joins the last, nothing is
      * dropped. */
     struct core_contest *c = out->contest_count == CORE_CONTESTS_MAX
@@ -208,6 +247,10 @@ static void contest_group(struct core_merge *out, const struct core_table *t, co
     for (int i = 0; i < s->count; i++)
         if (!core_text_equal(s->live[i], s->incoming[i]) && c->count < CORE_COLUMNS_MAX)
             c->ords[c->count++] = s->ords[i];
+    c->settled = d->settled && (c->count == s->count || c->settled);
+    c->incoming_live = d->take_incoming;
+    if (c->settled && !waits)
+        out->outcome = CORE_FLAGGED;
 }
 
 static bool decided_before(const struct core_table *t, const struct core_resolved *in, int at)
@@ -230,6 +273,11 @@ static void take(struct core_merge *out, const struct sides *s)
         }
 }
 
+static const char *const *dominance_of(const struct core_table *t, const struct sides *s)
+{
+    return s->count == 1 ? column_at(t, s->ords[0])->dominance : NULL;
+}
+
 static void merge_update(struct core_merge *out, const struct core_table *t,
                          const struct core_resolved *in, const struct core_image *live,
                          const struct core_image *base, const struct core_unseen *unseen)
@@ -241,7 +289,7 @@ static void merge_update(struct core_merge *out, const struct core_table *t,
             continue;
         sides_of(&s, t, in->ords[i], in, live, base, unseen);
         struct core_decision d =
-            core_merge_decide(column_at(t, in->ords[i])->class, s.count,
+            core_merge_decide(column_at(t, in->ords[i])->class, dominance_of(t, &s), s.count,
                               base == NULL ? NULL : s.base, s.live, s.incoming, s.unseen);
         if (d.outcome == CORE_QUARANTINED) {
             refuse(out, d.rule);
@@ -250,10 +298,12 @@ static void merge_update(struct core_merge *out, const struct core_table *t,
         if (d.take_incoming)
             take(out, &s);
         if (d.conflict)
-            contest_group(out, t, &s,
-                          unseen->all_columns && base == NULL ? CORE_RULE_UNKNOWN_HISTORY : d.rule);
+            contest_group(out, t, &s, &d,
+                          !d.settled && unseen->all_columns && base == NULL
+                              ? CORE_RULE_UNKNOWN_HISTORY
+                              : d.rule);
     }
-    if (out->outcome != CORE_CONTESTED && unseen->any) {
+    if (out->outcome == CORE_APPLIED && unseen->any) {
         out->outcome = CORE_MERGED;
         out->rule = CORE_RULE_OTHER_COLUMNS;
     }
@@ -281,7 +331,7 @@ static void merge_insert(struct core_merge *out, const struct core_table *t,
         out->rule = CORE_RULE_FACT_REPEATED;
         return;
     }
-    if (t->class == CORE_FACT) {
+    if (core_class_is_fact(t->class)) {
         refuse(out, CORE_RULE_FACT_REWRITTEN);
         return;
     }
@@ -335,7 +385,7 @@ void core_merge_row(struct core_merge *out, const struct core_table *t,
         refuse(out, CORE_RULE_CENTRAL_ONLY);
     else if (change->op == CORE_OP_INSERT)
         merge_insert(out, t, incoming, live);
-    else if (t->class == CORE_FACT)
+    else if (core_class_is_fact(t->class))
         refuse(out, CORE_RULE_FACT_NOT_NEW);
     else if (change->op == CORE_OP_DELETE)
         merge_delete(out, t, live, unseen);

@@ -40,6 +40,8 @@ bool core_outcome_parse(enum core_outcome *out, const char *s);
       "both changed the same field; the centre's value stays live until a person chooses")         \
     X(REVIEW_LIVE_STAYS,                                                                           \
       "both changed a field that needs review; the older value stays live until a person chooses") \
+    X(SAFER_LIVE, "both changed it; the safer value is live until a person chooses")               \
+    X(SAFER_WON, "both changed its state; the safer of the two stands, and both are told")         \
     X(FACT_REPEATED, "the same fact had arrived before")                                           \
     X(FACT_REWRITTEN, "a fact with this id exists with another content; facts are never changed")  \
     X(FACT_NOT_NEW, "facts are never updated or deleted; a correction is a new row")               \
@@ -78,6 +80,8 @@ struct core_contest {
     enum core_class class;
     enum core_rule rule;
     bool is_delete; /* the incoming side wanted the row gone */
+    bool settled; /* the rule has decided, nobody has to: both values are kept, both people told */
+    bool incoming_live; /* the incoming value is the one that stands now */
 };
 
 enum { CORE_CONTESTS_MAX = 32 };
@@ -98,10 +102,15 @@ struct core_decision {
     enum core_outcome outcome;
     enum core_rule rule;
     bool conflict;
+    bool settled; /* kept as a conflict that is closed already */
 };
-struct core_decision core_merge_decide(enum core_class class, int n, const struct core_text *base,
-                                       const struct core_text *live,
+/* dominance: of a column that stands alone, the safest value first (struct core_column); NULL: none is
+ * safer. */
+struct core_decision core_merge_decide(enum core_class class, const char *const *dominance, int n,
+                                       const struct core_text *base, const struct core_text *live,
                                        const struct core_text *incoming, bool unseen);
+/* May rows of the class be written once only? */
+bool core_class_is_fact(enum core_class class);
 
 /*
  * The whole row. live: NULL if there is no such row. base: the image at change->base, NULL if

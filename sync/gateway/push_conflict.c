@@ -111,7 +111,8 @@ static struct core_text incoming_value(const struct conflict *c, int ord)
     return seen == NULL ? (struct core_text){NULL, 0} : core_image_field(seen, ord);
 }
 
-static void set_incoming(struct conflict *c)
+/* What came in, by column; a side that wanted the row gone has none. */
+static void set_incoming(struct conflict *c, const char *column)
 {
     struct base_buf b;
     if (c->contest->is_delete)
@@ -122,7 +123,7 @@ static void set_incoming(struct conflict *c)
         write_member(&b, i, name_of(c, c->contest->ords[i]),
                      incoming_value(c, c->contest->ords[i]));
     base_buf_char(&b, '}');
-    take_buf(c, "incoming", &b);
+    take_buf(c, column, &b);
 }
 
 static bool cols_have(struct core_text cols, int ord)
@@ -154,14 +155,23 @@ static const struct core_past *author_of_live(const struct conflict *c)
     return found;
 }
 
-static void set_live_author(struct conflict *c)
+/* The two sides: "live" is what stands now, "incoming" the other, whichever came first. */
+static void set_sides(struct conflict *c)
 {
     const struct core_past *past = author_of_live(c);
-    if (past == NULL)
-        return;
-    set_text(c, "live_by", past->actor);
-    set_text(c, "live_at", past->at);
-    set_text(c, "live_node", past->node);
+    bool in_live = c->contest->incoming_live;
+    set_incoming(c, in_live ? "live" : "incoming");
+    set_uuid(c, in_live ? "live_by" : "incoming_by", &c->change->c.actor);
+    set_text(c, in_live ? "live_at" : "incoming_at", c->change->c.at);
+    set_str(c, in_live ? "live_node" : "incoming_node", c->p->who.node);
+    set_side(c, in_live ? "incoming" : "live", c->live);
+    if (past != NULL) {
+        set_text(c, in_live ? "incoming_by" : "live_by", past->actor);
+        set_text(c, in_live ? "incoming_at" : "live_at", past->at);
+        set_text(c, in_live ? "incoming_node" : "live_node", past->node);
+    }
+    if (!in_live)
+        set_str(c, "incoming_clock", core_clock_name(c->change->c.clock));
 }
 
 static struct core_text of_row(const struct conflict *c, const char *column)
@@ -213,17 +223,12 @@ static void set_all(struct conflict *c)
     set_str(c, "class", core_class_name(c->contest->class));
     set_str(c, "rule", core_rule_text(c->contest->rule));
     set_side(c, "base", c->base);
-    set_side(c, "live", c->live);
-    set_incoming(c);
+    set_sides(c);
     set_text(c, "base_rev", core_text_of(push_i64(&c->p->plan, in->base)));
-    set_text(c, "live_rev", core_text_of(push_i64(&c->p->plan, row->rev_now)));
-    set_live_author(c);
-    set_uuid(c, "incoming_by", &in->actor);
-    set_text(c, "incoming_at", in->at);
-    set_str(c, "incoming_node", c->p->who.node);
-    set_str(c, "incoming_clock", core_clock_name(in->clock));
+    set_text(c, "live_rev",
+             core_text_of(push_i64(&c->p->plan, row->rev_now + c->contest->incoming_live)));
     set_str(c, "decide_role", decide_role(c));
-    set_str(c, "state", "open");
+    set_str(c, "state", c->contest->settled ? "resolved" : "open");
     set_text(c, "site_id", of_row(c, "site_id"));
     if (strcmp(row->table->core->name, "patient") == 0)
         set_uuid(c, "patient_id", &row->id);

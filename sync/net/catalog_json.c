@@ -42,16 +42,18 @@ static int name_of(struct core_catalog *c, const cJSON *object, const char **out
     return *out == NULL ? base_fail(err, BASE_ENOMEM, "out of memory in the catalog") : 0;
 }
 
-static int read_allowed(struct core_catalog *c, const cJSON *object, struct core_column *column,
-                        struct base_err *err)
+/* A list of texts, or null. */
+static int read_texts(struct core_catalog *c, const cJSON *object, const char *name,
+                      const struct core_column *column, const char *const **out,
+                      struct base_err *err)
 {
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(object, "allowed");
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(object, name);
     if (list == NULL || cJSON_IsNull(list))
         return 0;
     int n = cJSON_GetArraySize(list);
     if (!cJSON_IsArray(list) || n > CORE_ALLOWED_MAX)
-        return base_fail(err, BASE_EINVALID, "%s: allowed must be a list of at most %d texts",
-                         column->name, CORE_ALLOWED_MAX);
+        return base_fail(err, BASE_EINVALID, "%s: %s must be a list of at most %d texts",
+                         column->name, name, CORE_ALLOWED_MAX);
     const char **texts = base_arena_get(&c->arena, ((size_t)n + 1) * sizeof *texts);
     if (texts == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory in the catalog");
@@ -60,13 +62,13 @@ static int read_allowed(struct core_catalog *c, const cJSON *object, struct core
     cJSON_ArrayForEach(item, list)
     {
         if (!cJSON_IsString(item))
-            return base_fail(err, BASE_EINVALID, "%s: allowed must be a list of texts",
-                             column->name);
+            return base_fail(err, BASE_EINVALID, "%s: %s must be a list of texts", column->name,
+                             name);
         texts[i] = copy(c, item->valuestring);
         if (texts[i++] == NULL)
             return base_fail(err, BASE_ENOMEM, "out of memory in the catalog");
     }
-    column->allowed = texts;
+    *out = texts;
     return 0;
 }
 
@@ -103,7 +105,9 @@ static int read_column(struct core_catalog *c, const struct core_table *t, const
     if (rc == 0)
         rc = nullable(c, object, "api", &api, err);
     if (rc == 0)
-        rc = read_allowed(c, object, column, err);
+        rc = read_texts(c, object, "allowed", column, &column->allowed, err);
+    if (rc == 0)
+        rc = read_texts(c, object, "dominance", column, &column->dominance, err);
     if (rc != 0)
         return rc;
     if (stated != ord)

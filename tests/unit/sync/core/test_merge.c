@@ -272,14 +272,109 @@ static void all_eight_classes_decide(void **state)
         [CORE_FACT] = CORE_QUARANTINED,    [CORE_STATE] = CORE_CONTESTED,
         [CORE_FIELD] = CORE_CONTESTED,     [CORE_REVIEW] = CORE_CONTESTED,
         [CORE_UNION] = CORE_CONTESTED,     [CORE_CLAIM] = CORE_CONTESTED,
-        [CORE_CENTRAL] = CORE_QUARANTINED, [CORE_LINK] = CORE_CONTESTED};
+        [CORE_CENTRAL] = CORE_QUARANTINED, [CORE_LINK] = CORE_QUARANTINED};
     for (int class = CORE_FACT; class <= CORE_LINK; class ++) {
         struct core_decision d =
-            core_merge_decide((enum core_class) class, 1, &base, &live, &incoming, true);
+            core_merge_decide((enum core_class) class, NULL, 1, &base, &live, &incoming, true);
         assert_int_equal(d.outcome, expected[class]);
         assert_false(d.take_incoming);
         assert_int_equal(d.conflict, d.outcome == CORE_CONTESTED);
     }
+}
+
+/* ---- what is safer ---- */
+
+static const char *const safest_first[] = {"stopped", "on-hold", "active", NULL};
+
+static struct core_decision clash(enum core_class class, const char *live, const char *incoming)
+{
+    struct core_text base = core_text_of("draft");
+    struct core_text l = core_text_of(live);
+    struct core_text in = core_text_of(incoming);
+    return core_merge_decide(class, safest_first, 1, &base, &l, &in, true);
+}
+
+static void of_two_states_the_safer_stands_whichever_came_first(void **state)
+{
+    struct core_decision d = clash(CORE_STATE, "active", "stopped");
+    assert_true(d.take_incoming && d.conflict && d.settled);
+    assert_int_equal(d.outcome, CORE_FLAGGED);
+    d = clash(CORE_STATE, "stopped", "active");
+    assert_true(!d.take_incoming && d.conflict && d.settled);
+    assert_int_equal(d.outcome, CORE_FLAGGED);
+    assert_int_equal(d.rule, CORE_RULE_SAFER_WON);
+}
+
+static void a_step_back_counts_only_if_it_had_seen_what_it_undoes(void **state)
+{
+    struct core_text hold = core_text_of("on-hold");
+    struct core_text active = core_text_of("active");
+    struct core_decision d =
+        core_merge_decide(CORE_STATE, safest_first, 1, &hold, &hold, &active, false);
+    assert_true(d.take_incoming);
+    assert_int_equal(d.outcome, CORE_APPLIED);
+    d = core_merge_decide(CORE_STATE, safest_first, 1, &active, &hold, &active, true);
+    assert_false(d.take_incoming);
+}
+
+static void states_that_nobody_ranked_are_for_a_person(void **state)
+{
+    struct core_decision d = clash(CORE_STATE, "green", "blue");
+    assert_int_equal(d.outcome, CORE_CONTESTED);
+    assert_true(d.conflict && !d.settled && !d.take_incoming);
+    d = clash(CORE_STATE, "green", "active"); /* a ranked one is safer than an unknown one */
+    assert_true(d.take_incoming && d.settled);
+}
+
+static void under_review_the_safer_value_is_live_and_a_person_still_chooses(void **state)
+{
+    for (int i = 0; i < 2; i++) {
+        enum core_class class = i == 0 ? CORE_REVIEW : CORE_UNION;
+        struct core_decision d = clash(class, "active", "stopped");
+        assert_true(d.take_incoming && d.conflict && !d.settled);
+        assert_int_equal(d.outcome, CORE_CONTESTED);
+        assert_int_equal(d.rule, CORE_RULE_SAFER_LIVE);
+        d = clash(class, "stopped", "active");
+        assert_true(!d.take_incoming && d.conflict && !d.settled);
+    }
+}
+
+static void a_field_knows_no_safer_value(void **state)
+{
+    assert_false(clash(CORE_FIELD, "active", "stopped").take_incoming);
+}
+
+static void an_open_question_outweighs_a_settled_one_in_the_outcome(void **state)
+{
+    struct core_image base = image("1", "active", "Ada", "1970");
+    struct core_image live = image("2", "active", "Ada", "1970");
+    struct core_resolved in = {
+        .count = 2, .ords = {PHONE, CITY}, .values = {core_text_of("3"), core_text_of("stopped")}};
+    struct core_unseen unseen = others_changed(PHONE);
+    core_unseen_add(&unseen, CITY);
+    core_image_set(&live, CITY, core_text_of("on-hold"));
+    columns[CITY - CORE_ORD_FIRST].class = CORE_STATE;
+    columns[CITY - CORE_ORD_FIRST].dominance = safest_first;
+    run(CORE_OP_UPDATE, &in, &live, &base, &unseen);
+    columns[CITY - CORE_ORD_FIRST].class = CORE_FIELD;
+    columns[CITY - CORE_ORD_FIRST].dominance = NULL;
+    assert_int_equal(m.outcome, CORE_CONTESTED);
+    assert_int_equal(m.contest_count, 2);
+    assert_true(!m.contests[0].settled && m.contests[1].settled && m.contests[1].incoming_live);
+    expect_column(PHONE, "2");
+    expect_column(CITY, "stopped");
+}
+
+static void a_link_is_a_fact(void **state)
+{
+    struct core_image live = image("1", "Ulm", "Ada", "1970");
+    struct core_resolved in = sets(PHONE, "2");
+    table.class = CORE_LINK;
+    run(CORE_OP_UPDATE, &in, &live, &live, NULL);
+    assert_int_equal(m.rule, CORE_RULE_FACT_NOT_NEW);
+    run(CORE_OP_INSERT, &in, &live, NULL, NULL);
+    assert_int_equal(m.rule, CORE_RULE_FACT_REWRITTEN);
+    table.class = CORE_FIELD;
 }
 
 int main(void)
@@ -299,6 +394,13 @@ int main(void)
         cmocka_unit_test(a_delete_against_a_change_is_contested),
         cmocka_unit_test(no_value_is_ever_overwritten_unseen_nor_lost),
         cmocka_unit_test(all_eight_classes_decide),
+        cmocka_unit_test(of_two_states_the_safer_stands_whichever_came_first),
+        cmocka_unit_test(a_step_back_counts_only_if_it_had_seen_what_it_undoes),
+        cmocka_unit_test(states_that_nobody_ranked_are_for_a_person),
+        cmocka_unit_test(under_review_the_safer_value_is_live_and_a_person_still_chooses),
+        cmocka_unit_test(a_field_knows_no_safer_value),
+        cmocka_unit_test(an_open_question_outweighs_a_settled_one_in_the_outcome),
+        cmocka_unit_test(a_link_is_a_fact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
