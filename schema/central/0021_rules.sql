@@ -220,23 +220,6 @@ AS $$
     WHERE d.table_name = 'conflict' AND d.actions LIKE '%read%'
 $$;
 
-CREATE OR REPLACE FUNCTION everward.seed_tenant(tenant uuid) RETURNS int
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-    n int;
-BEGIN
-    INSERT INTO ward.role_permission (id, tenant_id, role, table_name, actions)
-    SELECT gen_random_uuid(), tenant, g.role, g.table_name, g.actions
-        FROM (SELECT * FROM everward.default_permissions() UNION ALL SELECT * FROM everward.alert_permissions()) g
-    WHERE NOT EXISTS (SELECT FROM ward.role_permission p
-                      WHERE p.tenant_id = tenant AND p.role = g.role
-                          AND p.table_name = g.table_name);
-    GET DIAGNOSTICS n = ROW_COUNT;
-    RETURN n;
-END
-$$;
-
 RESET ROLE;
 
 DO $$

@@ -31,6 +31,7 @@ BEGIN
     INSERT INTO ward.role_permission (id, tenant_id, role, table_name, actions)
     SELECT gen_random_uuid(), tenant, g.role, g.table_name, g.actions
         FROM (SELECT * FROM everward.default_permissions()
+              UNION ALL SELECT * FROM everward.alert_permissions() -- 0021
               UNION ALL SELECT * FROM everward.safeguard_permissions()) g
     WHERE NOT EXISTS (SELECT FROM ward.role_permission p
                       WHERE p.tenant_id = tenant AND p.role = g.role
