@@ -143,13 +143,13 @@ class Sessions(unittest.TestCase):
         client.close()
 
     def test_an_idle_session_ends(self):
-        own = Node(env={"API_SERVER_IDLE_S": "1"})
+        own = Node(env={"API_SERVER_IDLE_S": "3"})
         try:
             ann = own.login("ann")
-            for _ in range(4):
-                time.sleep(0.5)
+            for _ in range(4):  # together longer than the limit
+                time.sleep(1)
                 self.assertEqual(ann.get("session").status, 200)
-            time.sleep(1.6)
+            time.sleep(4)
             self.assertEqual(ann.get("session").status, 401)
         finally:
             own.close()
