@@ -22,6 +22,7 @@ BEGIN
     INSERT INTO ward.role_permission (id, tenant_id, role, table_name, actions)
     SELECT gen_random_uuid(), tenant, g.role, g.table_name, string_agg(g.actions, ' ' ORDER BY g.actions)
         FROM (SELECT * FROM everward.default_permissions()
+              UNION ALL SELECT * FROM everward.alert_permissions() -- 0021
               UNION ALL SELECT * FROM everward.safeguard_permissions()
               UNION ALL SELECT * FROM everward.decision_permissions()) g
     WHERE NOT EXISTS (SELECT FROM ward.role_permission p
