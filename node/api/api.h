@@ -34,6 +34,8 @@ int node_api_tls_set(struct node_api *a, const char *cert_pem, const char *key_p
 /* The document of /api/v1/sync and of `everward status --json`. */
 void node_api_status_write(struct base_buf *out, const struct node_engine_status *s,
                            const struct node_identity *id);
+/* The store has it: the sessions of a device, or of a person, are over. */
+void node_api_people_end(struct node_api *a, const struct base_uuid *id, bool of_device);
 void node_api_stop(struct node_api *a, void (*stopped)(void *user), void *user);
 
 #endif

@@ -287,6 +287,14 @@ int node_api_start(struct node_api **out, struct uv_loop_s *loop, struct node_st
     return 0;
 }
 
+void node_api_people_end(struct node_api *a, const struct base_uuid *id, bool of_device)
+{
+    if (of_device)
+        (void)node_people_end_device(a->people, id);
+    else
+        (void)node_people_end_staff(a->people, id);
+}
+
 uint16_t node_api_port(const struct node_api *a)
 {
     return net_http_server_port(a->http);

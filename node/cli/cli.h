@@ -53,6 +53,8 @@ int node_cmd_export_outbox(struct node_cli *cli);
 int node_cmd_backup(struct node_cli *cli);
 int node_cmd_restore(struct node_cli *cli);
 int node_cmd_keys(struct node_cli *cli);
+int node_cmd_pair(struct node_cli *cli);
+int node_cmd_users(struct node_cli *cli);
 int node_cmd_audit(struct node_cli *cli);
 int node_cmd_config(struct node_cli *cli);
 int node_cmd_version(struct node_cli *cli);

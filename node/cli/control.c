@@ -322,7 +322,13 @@ static const struct {
                 {"ping", do_ping},
                 {"escrow", control_escrow},
                 {"accept_recovery", control_accept_recovery},
-                {"backup", control_backup}};
+                {"backup", control_backup},
+                {"pair", control_pair},
+                {"devices", control_devices},
+                {"device_revoke", control_device_revoke},
+                {"users", control_users},
+                {"user_unlock", control_user_unlock},
+                {"user_logout", control_user_logout}};
 
 static void run_line(struct client *k)
 {
@@ -418,6 +424,11 @@ int node_control_start(struct node_control **out, uv_loop_t *loop, const char *s
 static void pipe_closed(uv_handle_t *handle)
 {
     maybe_stopped(handle->data);
+}
+
+void node_control_api(struct node_control *c, struct node_api *api)
+{
+    c->api = api;
 }
 
 void node_control_keys(struct node_control *c, const struct node_keys *keys)

@@ -4,6 +4,7 @@
 
 #include <uv.h>
 
+#include "node/api/api.h"
 #include "node/cli/control.h"
 #include "sync/net/json.h"
 
@@ -24,6 +25,7 @@ struct node_control {
     struct node_store *store;
     struct node_engine *engine;
     const struct node_keys *keys;
+    struct node_api *api; /* NULL: not told */
     char state_dir[4096];
     struct client *clients;
     int client_count;
@@ -56,6 +58,14 @@ void control_audit_report(struct client *k, const cJSON *o);
 /* control_keys.c */
 void control_escrow(struct client *k, const cJSON *o);
 void control_accept_recovery(struct client *k, const cJSON *o);
+
+/* control_people.c */
+void control_pair(struct client *k, const cJSON *o);
+void control_devices(struct client *k, const cJSON *o);
+void control_device_revoke(struct client *k, const cJSON *o);
+void control_users(struct client *k, const cJSON *o);
+void control_user_unlock(struct client *k, const cJSON *o);
+void control_user_logout(struct client *k, const cJSON *o);
 
 /* control_backup.c */
 void control_backup(struct client *k, const cJSON *o);

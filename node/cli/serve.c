@@ -300,8 +300,10 @@ static int start_all(struct daemon *d, struct base_err *err)
         rc = start_api(d, err);
     if (rc == 0)
         rc = node_control_start(&d->control, &d->loop, d->dir, d->store, d->engine, err);
-    if (rc == 0)
+    if (rc == 0) {
         node_control_keys(d->control, d->keys);
+        node_control_api(d->control, d->api);
+    }
     return rc;
 }
 

@@ -1,5 +1,6 @@
 """The local API of real nodes under a real gateway and PostgreSQL: what the ward sees before, during and after an outage."""
 
+import json
 import os
 import time
 import unittest
@@ -140,6 +141,33 @@ class Ward(unittest.TestCase):
         for c in (self.at_a, self.at_b):
             until(lambda c=c: c.get(f"conflicts/{conflict['id']}").json["state"] == "resolved")
             until(lambda c=c: (r := c.get(f"patient/{patient}").json)["phone"] == "222" and r["sync"] == "acknowledged")
+
+    def test_a_tablet_is_paired_and_people_are_looked_after_from_the_command_line(self):
+        def said(*words):
+            return json.loads(a.command(*words, "--json"))
+        name = "tablet " + uuid.uuid4().hex[:6]
+        offer = said("pair", name, "shared")
+        anybody = Client(self.at_a.node)
+        claim = anybody.send("POST", "/api/v1/devices", {"code": offer["code"]})
+        self.assertEqual((claim.status, claim.json["device"]["class"]), (201, "shared"))
+        secret = {"X-Everward-Device": claim.json["device_token"]}
+        login = anybody.send("POST", "/api/v1/session", {"name": stack.USER, "password": stack.PASSWORD}, secret)
+        self.assertEqual(login.json["device"], name)
+        listed = next(d for d in said("pair", "list") if d["name"] == name)
+        self.assertEqual((listed["paired_by"], listed["revoked_at"]), ("command line", None))
+        people = next(u for u in said("users", "list") if u["username"] == stack.USER)
+        self.assertEqual((people["state"], people["sessions"] >= 1), ("good", True))
+        said("pair", "revoke", name)
+        anybody.token = login.json["token"]
+        self.assertEqual(anybody.get("session").status, 401)
+        bad = anybody.send("POST", "/api/v1/session", {"name": stack.USER, "password": "wrong"})
+        anybody.token = None
+        self.assertEqual(bad.status, 401)
+        failures = lambda: next(u for u in said("users", "list") if u["username"] == stack.USER)["failures"]
+        self.assertEqual(failures(), 1)
+        said("users", "unlock", stack.USER.upper())
+        self.assertEqual(failures(), 0)
+        anybody.close()
 
     def test_who_is_revoked_at_the_centre_is_out_and_kept_out(self):
         name = "temp." + uuid.uuid4().hex[:8]
