@@ -219,8 +219,12 @@ static void configure(struct node_transport *t, struct node_request *r, CURL *c)
     (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 128L * 1024);
     (void)curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
     (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)NODE_TRANSPORT_CONNECT_MS);
-    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS,
-                           (long)(r->timeout_ms > 0 ? r->timeout_ms : NODE_TRANSPORT_REQUEST_MS));
+    /* Not the whole request is timed but its silence: a large reply over a slow line may take long. */
+    (void)curl_easy_setopt(
+        c, CURLOPT_LOW_SPEED_TIME,
+        (long)((r->timeout_ms > 0 ? r->timeout_ms : NODE_TRANSPORT_REQUEST_MS) / 1000));
+    (void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)NODE_TRANSPORT_BYTES_PER_S_MIN);
+    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)NODE_TRANSPORT_TOTAL_MS);
     (void)curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, r);

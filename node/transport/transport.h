@@ -16,9 +16,11 @@
 
 enum {
     NODE_TRANSPORT_REPLY_BYTES_MAX = 40 * 1024 * 1024,
-    NODE_TRANSPORT_CONNECT_MS = 10 * 1000,
-    NODE_TRANSPORT_REQUEST_MS = 60 * 1000,
-    NODE_TRANSPORT_POLL_S = 50 /* how long a feed request asks to be held */
+    NODE_TRANSPORT_CONNECT_MS = 30 * 1000, /* TCP and TLS, on a slow, far line */
+    NODE_TRANSPORT_REQUEST_MS = 60 * 1000, /* of silence, or of less than this: */
+    NODE_TRANSPORT_BYTES_PER_S_MIN = 64,
+    NODE_TRANSPORT_TOTAL_MS = 20 * 60 * 1000, /* whatever comes meanwhile */
+    NODE_TRANSPORT_POLL_S = 50                /* how long a feed request asks to be held */
 };
 
 struct uv_loop_s;
@@ -33,7 +35,7 @@ struct node_request {
     size_t body_len;
     const char *content_type; /* of the body */
     bool zstd;                /* the body is compressed */
-    int64_t timeout_ms;       /* 0: NODE_TRANSPORT_REQUEST_MS */
+    int64_t timeout_ms;       /* of silence; 0: NODE_TRANSPORT_REQUEST_MS */
     void (*done)(struct node_request *r);
     void *owner;
     /* set before done */

@@ -23,6 +23,7 @@ enum {
     GW_KEY_LIFE_MS = 60 * 1000, /* a node's public key may be this old */
     GW_KEYS_MAX = 65536,
     GW_SEEN_EVERY_MS = 10 * 1000, /* how often a node's last_seen_at is written */
+    GW_HEADER_MS = 30 * 1000, /* TLS and a request's header from a clinic behind a slow, far line */
     GW_RETRY_AFTER_S = 2
 };
 

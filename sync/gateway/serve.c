@@ -241,6 +241,7 @@ static int start_http(struct serving *s, struct base_err *err)
                                                  (uint16_t)base_config_int(c, "gateway", "port"),
                                              .cert_pem = cert,
                                              .key_pem = key,
+                                             .header_ms = GW_HEADER_MS,
                                              .server_name = "everward-gateway"};
         rc = net_http_server_start(&s->gw.http, &s->loop, &http, &s->gw, err);
     } else {

@@ -119,9 +119,9 @@ static bool too_slow(const struct net_http_conn *c, uint64_t now_ms)
     switch (c->state) {
     case C_FIRST:
     case C_HEADER:
-        return ms > NET_HTTP_HEADER_MS;
+        return ms > c->server->header_ms;
     case C_IDLE:
-        return ms > NET_HTTP_IDLE_MS + NET_HTTP_HEADER_MS;
+        return ms > NET_HTTP_IDLE_MS + c->server->header_ms;
     case C_BODY:
         return ms > NET_HTTP_BODY_GRACE_MS && c->bytes * 1000 < ms * NET_HTTP_BODY_BYTES_PER_S_MIN;
     case C_REPLYING:
@@ -335,6 +335,7 @@ int net_http_server_start(struct net_http_server **out, struct uv_loop_s *loop,
     s->user = user;
     seal_random(&prefix, sizeof prefix);
     (void)snprintf(s->id_prefix, sizeof s->id_prefix, "%08x", prefix);
+    s->header_ms = config->header_ms > 0 ? (uint64_t)config->header_ms : NET_HTTP_HEADER_MS;
     (void)snprintf(s->name, sizeof s->name, "%s",
                    config->server_name == NULL ? "everward" : config->server_name);
     (void)signal(SIGPIPE, SIG_IGN); /* GnuTLS writes without MSG_NOSIGNAL */

@@ -45,6 +45,7 @@ struct net_http_config {
     const char *cert_pem; /* PEM texts (not paths); both NULL: plain HTTP */
     const char *key_pem;
     bool tls12; /* also allow TLS 1.2 */
+    int header_ms; /* a connection without a whole header after this is closed; 0: NET_HTTP_HEADER_MS */
     const char
         *server_name; /* for problem+json "instance" and logs: "everward", "everward-gateway" */
 };

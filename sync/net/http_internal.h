@@ -125,6 +125,7 @@ struct net_http_server {
     struct net_http_conn *conns;
     struct net_http_stream *streams_head, *streams_tail;
     struct net_http_stream *ready_head, *ready_tail;
+    uint64_t header_ms;
     uint64_t handling; /* exchanges whose answer is not complete */
     bool again;        /* the library wants another turn at once */
     bool running;      /* inside the library: no second entry */

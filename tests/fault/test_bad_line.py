@@ -1,6 +1,6 @@
 """The line between a node and the centre at its worst: slow, far, losing, and broken at each place in turn.
 
-EVERWARD_LINE_CUTS: how many places of a conversation are broken in turn (25).
+EVERWARD_LINE_CUTS: how many places of a conversation are broken in turn (25). EVERWARD_LINE_LONG: also what takes minutes.
 """
 import os
 import time
@@ -9,6 +9,7 @@ import uuid
 
 import line
 import stack
+from demolib.client import ApiError
 
 LAKESIDE = "Lakeside"
 CUTS = int(os.environ.get("EVERWARD_LINE_CUTS", "25"))
@@ -47,6 +48,14 @@ class BadLine(unittest.TestCase):
 
     def write(self, count, note="x"):
         return {a.tablet().create("patient", {"family_name": self.mark, "note": note})["id"] for _ in range(count)}
+
+    def change(self, row, note):
+        while True:
+            try:
+                return a.tablet().change("patient", row, {"note": note})
+            except ApiError as e:  # between reading and changing the centre's number came
+                if e.status != 412:
+                    raise
 
     def centre_writes(self, count):
         rows = s.as_app(LAKESIDE, ";".join("INSERT INTO ward.task (id, tenant_id, code, status) VALUES (gen_random_uuid(), '%s', '%s', "
@@ -88,7 +97,7 @@ class BadLine(unittest.TestCase):
             wire.break_after(n)
             row = a.tablet().create("patient", {"family_name": self.mark, "note": "0"})
             for note in ("1", "2"):
-                a.tablet().change("patient", row["id"], {"note": note})
+                self.change(row["id"], note)
             rows[row["id"]] = ("2", 3)
             task = self.centre_writes(1)
             self.until(lambda: wire.broke or (a.status()["pending"] == 0 and task <= self.tasks()), 30, "break or arrival")
@@ -101,3 +110,17 @@ class BadLine(unittest.TestCase):
         self.assertTrue(a.verify()["equal"])
         self.assertGreater(broken, CUTS // 3)
         print("## line broken at %d places of a conversation" % broken, flush=True)
+
+    if os.environ.get("EVERWARD_LINE_LONG"):
+        def test_a_reply_that_takes_longer_than_silence_may_last_arrives(self):
+            a.link("down")
+            s.as_app(LAKESIDE, "INSERT INTO ward.task (id, tenant_id, code, status, note) SELECT gen_random_uuid(), '%s', '%s', "
+                     "'requested', encode(sha256(g::text::bytea), 'hex') FROM generate_series(1, 8000) g"
+                     % (s.tenants[LAKESIDE], self.mark))
+            wire.set(rate=4000)
+            started = time.monotonic()
+            a.link("up")
+            self.until(lambda: len(self.tasks()) == 8000, 400, "one large cut")
+            took = time.monotonic() - started
+            print("## one reply of 8,000 rows on 32 kbit/s: %.0f s" % took, flush=True)
+            self.assertGreater(took, 85)
