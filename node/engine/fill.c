@@ -45,8 +45,12 @@ static void fill_end(struct engine_fill *f)
     struct node_engine *e = f->e;
     bool done = f->done;
     if (f->rc != 0) {
-        if (f->rc != BASE_ECANCELED) /* a failed request has been noted already */
-            engine_failed(e, CORE_LANE_PULL, f->rc, f->err.text);
+        /* a failed request has been noted already. A page of a newer catalog, or of an older cut than
+         * ours (the centre was restored): a greeting tells which, fetching the catalog again would
+         * go on for ever. */
+        if (f->rc != BASE_ECANCELED)
+            engine_failed(e, CORE_LANE_PULL, f->rc == BASE_ESTALE ? BASE_EPROTO : f->rc,
+                          f->err.text);
     } else {
         core_session_on_fill(&e->session, done);
     }

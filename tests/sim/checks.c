@@ -124,15 +124,19 @@ static bool common_value(const struct sim_world *w, uint16_t v)
     return v != 0 && strncmp(w->texts[v], "same", 4) == 0;
 }
 
+static bool stands_alone(int table, int column)
+{
+    return table != SIM_PERSON || (column != 2 && column != 3);
+}
+
 /* A conflict over a field that the author saw as it is. Where changes of ours lay over the row, or the
  * log is compacted, unsure means a person looks; a value that came and went may look like that. */
 static bool was_seen_as_it_is(const struct sim_world *w, const struct sim_write *x,
                               const struct sim_central_row *before, int column)
 {
-    enum { LONE = 3 }; /* columns 0 and 1 of a person stand alone */
-    return column < LONE - 1 && x->op == CORE_OP_UPDATE && !x->over_pending && !w->compacted &&
-           before->exists && x->seen_exists && before->v.v[column] == x->seen.v[column] &&
-           !common_value(w, before->v.v[column]);
+    return stands_alone(x->table, column) && x->op == CORE_OP_UPDATE && !x->over_pending &&
+           !w->compacted && before->exists && x->seen_exists &&
+           before->v.v[column] == x->seen.v[column] && !common_value(w, before->v.v[column]);
 }
 
 static void check_needless(struct sim_world *w, const struct sim_write *x,
@@ -142,6 +146,11 @@ static void check_needless(struct sim_world *w, const struct sim_write *x,
     for (int i = 0; i < count; i++) {
         if (list[i].columns == 0 && !list[i].is_delete)
             sim_fail(w, "a conflict over nothing: t%d r%d", x->table, x->row);
+        for (int k = 0; k < SIM_COLUMNS && !list[i].is_delete; k++)
+            if (list[i].columns >> k & 1 && x->op == CORE_OP_UPDATE && !(x->set >> k & 1) &&
+                stands_alone(x->table, k))
+                sim_fail(w, "a conflict over what the author left alone: t%d r%d column %d",
+                         x->table, x->row, k);
         for (int k = 0; k < SIM_COLUMNS && !list[i].is_delete; k++)
             if (list[i].columns >> k & 1 && was_seen_as_it_is(w, x, before, k))
                 sim_fail(w, "a conflict over what the author had seen: t%d r%d column %d", x->table,

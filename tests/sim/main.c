@@ -19,7 +19,12 @@ extern const char *const ew_mutant_names[];
 extern const int ew_mutant_count, ew_mutant_gone[];
 #endif
 
-enum { LENGTH = 60, JOBS_MAX = 16, MUTANT_SCHEDULES = 2000 };
+#ifdef SIM_SQLITE
+enum { MUTANT_SCHEDULES = 300 };
+#else
+enum { MUTANT_SCHEDULES = 2000 };
+#endif
+enum { LENGTH = 60, JOBS_MAX = 16 };
 
 struct options {
     uint64_t seed;
@@ -32,6 +37,15 @@ struct options {
 
 static struct sim_world world;
 static struct sim_schedule schedule;
+
+/* What a process of ours leaves: nothing. */
+static int end(bool ok)
+{
+#ifdef SIM_SQLITE
+    sim_store_sqlite_end();
+#endif
+    return ok ? 0 : 1;
+}
 
 static void add_up(struct sim_figures *to, const struct sim_figures *f)
 {
@@ -109,15 +123,6 @@ static void print_figures(const struct options *o, const struct sim_figures *f, 
     putchar('\n');
 }
 
-/* What a process of ours leaves: nothing. */
-static int end(bool ok)
-{
-#ifdef SIM_SQLITE
-    sim_store_sqlite_end();
-#endif
-    return ok ? 0 : 1;
-}
-
 static bool run_jobs(const struct options *o, struct sim_figures *sum)
 {
     struct sim_figures *shared = mmap(NULL, sizeof *shared * JOBS_MAX, PROT_READ | PROT_WRITE,
@@ -180,7 +185,7 @@ static int hunt_all(const struct options *o)
             bool ok = true;
             for (int i = j; i < ew_mutant_count; i += o->jobs)
                 ok &= hunt(o, i + 1) > 0;
-            _exit(ok ? 0 : 1);
+            _exit(end(ok));
         }
     for (int j = 0; j < o->jobs; j++) {
         int status = 0;

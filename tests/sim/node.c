@@ -178,8 +178,7 @@ static int take_pull(struct sim_world *w, struct sim_node *n, const struct sim_r
         return rc;
     case CORE_DO_FILL:
         rc = sim_store->page(w, n, a);
-        if (rc == BASE_EPROTO)
-            rc = BASE_EIO;
+        rc = rc == BASE_EPROTO ? BASE_EIO : rc == BASE_ESTALE ? BASE_EPROTO : rc;
         if (rc == 0)
             core_session_on_fill(&n->session, false);
         return rc;

@@ -37,12 +37,18 @@ class Sim(unittest.TestCase):
     def test_no_promise_breaks_in_200_schedules_over_the_real_store(self):
         self.many("sim_store", 200)
 
-    def test_each_deliberate_bug_is_found_within_2000_schedules(self):
-        p = simulate("sim_mutants", "--mutants", "--seed", "1", "--jobs", JOBS)
+    def found(self, program, at_least):
+        p = simulate(program, "--mutants", "--seed", "1", "--jobs", JOBS)
         bugs = re.findall(r"^(ok|not ok) \d+ - (\S+)", p.stdout, re.M)
-        self.assertGreaterEqual(len(bugs), 70)
+        self.assertGreaterEqual(len(bugs), at_least)
         self.assertEqual([name for word, name in bugs if word != "ok"], [], p.stdout)
         self.assertEqual(p.returncode, 0)
+
+    def test_each_deliberate_bug_is_found_within_2000_schedules(self):
+        self.found("sim_mutants", 70)
+
+    def test_each_deliberate_bug_of_the_real_store_is_found_within_300_schedules(self):
+        self.found("sim_store_mutants", 12)
 
     def test_the_same_seed_gives_the_same_run(self):
         one, two = (simulate("sim", "--seed", "7", "--schedules", "50").stdout for _ in range(2))
