@@ -34,6 +34,7 @@ static int sign(void *user, const void *msg, size_t len, uint8_t sig[64])
 /* Times by the centre's clock as far as we know it: a node whose own clock is wrong still gets in. */
 int engine_token(struct node_engine *e, char out[NET_TOKEN_BYTES_MAX], struct base_err *err)
 {
+    engine_clock_follow(e);
     int64_t now_ms =
         base_clock_wall_ms() + (e->status.clock_offset_known ? e->status.clock_offset_ms : 0);
     struct net_token t = {.tenant_id = e->identity.tenant_id,
@@ -72,28 +73,32 @@ static void problem_text(struct node_request *r, char *out, size_t bytes)
     cJSON_Delete(o);
 }
 
-static void take_date(struct node_engine *e, const struct node_request *r)
+/* True: our idea of the centre's clock was wrong, or there was none. */
+static bool take_date(struct node_engine *e, const struct node_request *r)
 {
     /* to the second only: good enough to get in, hello then measures */
-    if (r->date_s > 0 && !e->status.clock_offset_known) {
-        e->status.clock_offset_ms = r->date_s * 1000 - base_clock_wall_ms();
-        e->status.clock_offset_known = true;
-    }
+    int64_t offset = r->date_s * 1000 - base_clock_wall_ms();
+    engine_clock_follow(e);
+    int64_t doubt = offset - e->status.clock_offset_ms;
+    if (r->date_s <= 0 || (e->status.clock_offset_known &&
+                           llabs(doubt) <= ENGINE_CLOCK_DOUBT_MS + (int64_t)r->took_ms))
+        return false;
+    e->status.clock_offset_ms = offset;
+    e->status.clock_offset_known = true;
+    return true;
 }
 
 bool engine_reply_failed(struct node_engine *e, struct node_request *r, enum core_lane_name lane)
 {
     char text[256];
-    bool knew_clock = e->status.clock_offset_known;
     int64_t now = base_clock_monotonic_ms();
-    if (r->rc == 0)
-        take_date(e, r);
+    bool learned = r->rc == 0 && take_date(e, r);
     if (r->rc == 0 && (r->status == 200 || r->status == 304)) {
         base_time_format(base_clock_wall_ms(), e->status.last_contact_at);
         return false;
     }
     enum core_failure why = failure_of(r);
-    if (r->status == 401 && !knew_clock)
+    if (r->status == 401 && learned)
         why = CORE_FAILED_PASSING; /* perhaps our clock: now it is known, try once more */
     if (r->rc != 0)
         (void)snprintf(text, sizeof text, "%.200s", r->err.text);
@@ -199,6 +204,7 @@ static enum core_clock clock_of(const struct node_engine *e)
 static void update_status(struct node_engine *e)
 {
     enum node_state before = e->status.state;
+    engine_clock_follow(e);
     e->status.link_open = e->session.link_open;
     e->status.online = e->session.link_open && e->session.greeted;
     e->status.state = state_of(e);

@@ -91,6 +91,15 @@ void engine_clock_measured(struct node_engine *e, int64_t offset_ms)
     e->status.clock_offset_ms = offset_ms;
     e->status.clock_offset_known = true;
     e->clock_measured_ms = base_clock_monotonic_ms();
+    e->clock_lead_ms = base_clock_wall_ms() - base_clock_uptime_ms();
+}
+
+void engine_clock_follow(struct node_engine *e)
+{
+    int64_t lead = base_clock_wall_ms() - base_clock_uptime_ms();
+    if (e->status.clock_offset_known)
+        e->status.clock_offset_ms -= lead - e->clock_lead_ms;
+    e->clock_lead_ms = lead;
 }
 
 static void settled(struct node_job *job)

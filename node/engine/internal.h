@@ -25,6 +25,7 @@ enum {
     ENGINE_PUSH_BYTES_MAX = 8 * 1024 * 1024,   /* lines of one batch, unpacked */
     ENGINE_OUTCOMES_MAX = 100000,
     ENGINE_CLOCK_OK_MS = 2000,
+    ENGINE_CLOCK_DOUBT_MS = 5000, /* a reply's date this far off is believed over what we knew */
     ENGINE_CLOCK_FRESH_MS = 24 * 3600 * 1000,
     ENGINE_FILL_ROWS = 5000,
     ENGINE_RANGES_MAX = 4096,
@@ -80,6 +81,7 @@ struct node_engine {
     char fence[256];   /* why the centre refuses us, or "" */
     char trouble[256]; /* the last passing failure, or "" */
     int64_t clock_measured_ms;
+    int64_t clock_lead_ms; /* wall before uptime, when the offset was true */
     bool refreshing, refresh_again;
     int64_t refreshed_ms; /* when the last one began */
     void (*on_status[4])(void *user);
@@ -142,6 +144,8 @@ int engine_receipt_read(struct engine_receipt *out, const char *json, size_t len
                         const char *member, void **root, struct base_err *err);
 void engine_receipt_release(struct engine_receipt *r, void *root);
 void engine_clock_measured(struct node_engine *e, int64_t offset_ms);
+/* The wall clock was set: the offset to the centre moves the other way. */
+void engine_clock_follow(struct node_engine *e);
 
 /* pull.c */
 void engine_catalog(struct node_engine *e);

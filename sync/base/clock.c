@@ -26,6 +26,11 @@ int64_t base_clock_monotonic_us(void)
     return clock_us(CLOCK_MONOTONIC);
 }
 
+int64_t base_clock_uptime_ms(void)
+{
+    return clock_us(CLOCK_BOOTTIME) / 1000;
+}
+
 void base_time_format(int64_t unix_ms, char out[BASE_TIME_CHARS + 1])
 {
     int64_t ms = unix_ms % 1000;

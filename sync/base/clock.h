@@ -13,6 +13,7 @@ enum { BASE_TIME_CHARS = 24 }; /* 2026-11-23T05:48:00.123Z */
 int64_t base_clock_wall_ms(void);      /* since 1970, may jump; for showing and recording only */
 int64_t base_clock_monotonic_ms(void); /* never jumps; for deadlines */
 int64_t base_clock_monotonic_us(void);
+int64_t base_clock_uptime_ms(void); /* never jumps, and goes on while the machine sleeps */
 void base_time_format(int64_t unix_ms,
                       char out[BASE_TIME_CHARS + 1]); /* UTC with milliseconds and Z */
 /* Reads exactly that form (milliseconds may be missing). False: malformed. */

@@ -70,11 +70,11 @@ class Node:
     def setup(self, invite=None):
         return self.command("setup", invite or self.invite(), "--name", self.name, "--host", "127.0.0.1,localhost")
 
-    def serve(self):
+    def serve(self, env=None):
         """Starts it without waiting."""
         with open(self.log_path, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen([EVERWARD, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log)
+                                            stderr=log, env={**os.environ, **(env or {})})
 
     def start(self):
         self.serve()
