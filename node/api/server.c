@@ -201,6 +201,13 @@ static int64_t or_default(int64_t v, int64_t fallback)
     return v > 0 ? v : fallback;
 }
 
+static void ask_centre(void *ask_user, const struct base_uuid *staff_id, void *user,
+                       node_standing_cb done)
+{
+    struct node_api *a = ask_user;
+    node_engine_standing(a->engine, staff_id, user, done);
+}
+
 static int start_people(struct node_api *a, const struct node_api_config *config,
                         struct base_err *err)
 {
@@ -211,7 +218,9 @@ static int start_people(struct node_api *a, const struct node_api_config *config
         .failed_delay_s = or_default(config->offline_failed_login_delay_s, 60),
         .idle_tablet_s = or_default(config->idle_tablet_s, 300),
         .idle_shared_s = or_default(config->idle_shared_s, 120),
-        .pin_attempts = or_default(config->pin_attempts, 3)};
+        .pin_attempts = or_default(config->pin_attempts, 3),
+        .ask = a->engine != NULL ? ask_centre : NULL,
+        .ask_user = a};
     a->people_config = people;
     return node_people_open(&a->people, a->loop, a->store, &people, err);
 }

@@ -10,6 +10,7 @@
 #define NODE_ENGINE_ENGINE_H
 
 #include "node/keys/keys.h"
+#include "node/people/standing.h"
 #include "node/store/store.h"
 #include "node/store/sync.h"
 #include "sync/base/buf.h"
@@ -66,6 +67,9 @@ int node_engine_escrow_text(struct node_db *db, const struct node_keys *keys, st
 /* An audit entry of the node itself; kept before the store is closed. detail: ids and words of ours only. */
 void node_engine_audit(struct node_engine *e, const char *action, const char *outcome,
                        const char *detail);
+/* Asks the centre about a member of staff, for NODE_STANDING_MS at most; at once unanswered where the line is down. */
+void node_engine_standing(struct node_engine *e, const struct base_uuid *staff_id, void *user,
+                          node_standing_cb done);
 /* Compares with the centre and mends what differs. done: rc 0 and equal after it, or why not. One at a time (BASE_EBUSY). */
 struct node_verify_report {
     int64_t tables, rows, mended;

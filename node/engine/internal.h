@@ -115,6 +115,7 @@ struct node_engine {
     int64_t verify_at_ms;
 
     struct engine_audit *audit;
+    int64_t standing_failed_ms; /* monotonic; 0: the last one was answered */
     struct engine_escrow *escrow;
     node_wipe_cb wipe; /* NULL: this node does not wipe itself */
     void (*wiped)(void *user);

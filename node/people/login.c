@@ -39,7 +39,7 @@ struct people_login {
     int64_t now_ms, last_contact_ms;
     struct people_staff staff;
     struct node_grants *grants;
-    bool matched;
+    bool matched, by_centre; /* the latter: the centre has refused */
     struct node_login answer;
 };
 
@@ -235,9 +235,10 @@ static int finish_run(struct node_job *job, struct node_db *db, struct base_err 
         return audit(l, db, "refused", "offline credentials expired", err);
     default:
         return audit(l, db, "refused",
-                     base_uuid_is_zero(&l->staff.id) ? "unknown name"
-                     : l->staff.usable               ? "wrong password"
-                                                     : "not active",
+                     l->by_centre                      ? "refused by the centre"
+                     : base_uuid_is_zero(&l->staff.id) ? "unknown name"
+                     : l->staff.usable                 ? "wrong password"
+                                                       : "not active",
                      err);
     }
 }
@@ -289,18 +290,8 @@ static int make_token(struct people_login *l)
     return rc;
 }
 
-static void check_done(struct people_check *c, bool ran)
+static void finish(struct people_login *l)
 {
-    struct people_login *l = login_of(c);
-    struct node_people *p = l->people;
-    if (!ran)
-        answer(l, NODE_LOGIN_BUSY, LOGIN_BUSY_RETRY_S);
-    else if (!l->matched)
-        answer(l, NODE_LOGIN_REFUSED, 0);
-    else if (credentials_expired(l))
-        answer(l, NODE_LOGIN_EXPIRED, 0);
-    else
-        answer(l, make_token(l) == 0 ? NODE_LOGIN_OK : NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
     if (l->answer.result == NODE_LOGIN_BUSY || l->answer.result == NODE_LOGIN_ERROR) {
         login_end(l);
         return;
@@ -309,7 +300,55 @@ static void check_done(struct people_check *c, bool ran)
     l->job.run = finish_run;
     l->job.done = finish_done;
     l->job.write = true;
-    node_store_write(p->store, &l->job);
+    node_store_write(l->people->store, &l->job);
+}
+
+static bool is_past(const char *text, int64_t now_ms)
+{
+    int64_t at = 0;
+    return text[0] != '\0' && (!node_moment_ms(&at, text, strlen(text)) || at <= now_ms);
+}
+
+/* What the centre says counts more than the list that this node has of it. */
+static bool is_refused(const struct people_login *l, const struct node_standing *s)
+{
+    uint8_t hash[32];
+    seal_hash(hash, l->staff.verifier, strlen(l->staff.verifier));
+    return !s->known || !s->active || is_past(s->revoked_at, l->now_ms) ||
+           is_past(s->valid_until_at, l->now_ms) || !s->has_verifier ||
+           !seal_equal(hash, s->verifier_hash, sizeof hash);
+}
+
+static void standing_done(void *user, const struct node_standing *s)
+{
+    struct people_login *l = user;
+    if (s->answered && is_refused(l, s)) {
+        l->by_centre = true;
+        answer(l, NODE_LOGIN_REFUSED, 0);
+    } else if (!s->answered && credentials_expired(l)) {
+        answer(l, NODE_LOGIN_EXPIRED, 0);
+    } else {
+        answer(l, make_token(l) == 0 ? NODE_LOGIN_OK : NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
+    }
+    finish(l);
+}
+
+static void check_done(struct people_check *c, bool ran)
+{
+    static const struct node_standing none = {.answered = false};
+    struct people_login *l = login_of(c);
+    const struct node_people_config *config = &l->people->config;
+    if (!ran) {
+        answer(l, NODE_LOGIN_BUSY, LOGIN_BUSY_RETRY_S);
+        finish(l);
+    } else if (!l->matched) {
+        answer(l, NODE_LOGIN_REFUSED, 0);
+        finish(l);
+    } else if (config->ask != NULL) {
+        config->ask(config->ask_user, &l->staff.id, l, standing_done);
+    } else {
+        standing_done(l, &none);
+    }
 }
 
 static void attempt_done(struct node_job *job)

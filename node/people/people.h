@@ -1,7 +1,7 @@
 /*
  * node/people/people.h - who is logged in at this node, and what they may do.
  *
- * Does:       checks name and password against the synced staff list (Argon2id on libuv's pool),
+ * Does:       checks name and password against the synced staff list (Argon2id on libuv's pool), and asks the centre whether it still holds,
  * counts failures in the store, keeps sessions in memory and their hashes in the store, folds roles
  * into grants. Does not:   know HTTP, or ask the centre: the node decides from its own list, with
  * the line up or down. Thread:     the loop's. node_grants_may() and the _db functions also in
@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "node/people/standing.h"
 #include "node/store/store.h"
 #include "sync/base/uuid.h"
 #include "sync/core/catalog.h"
@@ -117,6 +118,10 @@ struct node_people_config {
     int64_t idle_tablet_s, idle_shared_s, pin_attempts;
     int64_t credentials_expiration_days; /* since the last contact with the centre */
     int64_t failed_attempts, failed_delay_s;
+    /* Asks the centre about who has given the right password; a refusal of the centre is final. NULL: never. */
+    void (*ask)(void *ask_user, const struct base_uuid *staff_id, void *user,
+                node_standing_cb done);
+    void *ask_user;
 };
 
 struct node_people;

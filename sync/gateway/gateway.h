@@ -88,6 +88,7 @@ int gw_routes_node(struct gateway *gw, struct base_err *err); /* enrol, ca, hell
 int gw_routes_push(struct gateway *gw, struct base_err *err);
 int gw_routes_feed(struct gateway *gw, struct base_err *err);
 int gw_routes_fill(struct gateway *gw, struct base_err *err); /* bootstrap, verify */
+int gw_routes_standing(struct gateway *gw, struct base_err *err);
 int gw_routes_escrow(struct gateway *gw, struct base_err *err);
 int gw_routes_audit(struct gateway *gw, struct base_err *err);
 int gw_routes_health(struct gateway *gw, struct base_err *err);

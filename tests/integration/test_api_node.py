@@ -181,6 +181,31 @@ class Ward(unittest.TestCase):
         self.assertRaises(RuntimeError, client, a, name)
         temp.close()
 
+    def test_a_refusal_of_the_centre_counts_although_the_list_here_has_not_heard_of_it(self):
+        name = "gone." + uuid.uuid4().hex[:8]
+        s.gateway.cli("staff", "add", "--tenant", LAKESIDE, "--username", name, "--name", "Gone Berg", "--role", "nurse",
+                      "--password-file", "-", input=stack.PASSWORD + "\n")
+        until(lambda: self.at_a.get(f"staff?username=eq.{name}").json["items"])
+        client(a, name).close()
+        with s.db.session("postgres") as holder:
+            holder.sql("BEGIN; LOCK TABLE everward.cut IN ACCESS EXCLUSIVE MODE")  # no news reaches a node now
+            s.as_app(LAKESIDE, "UPDATE ward.staff SET revoked_at = '2026-01-01T00:00:00Z' WHERE username = '%s'" % name)
+            a.wait(lambda status: status["online"])
+            self.assertRaises(RuntimeError, client, a, name)
+            listed = json.loads(a.command("users", "list", "--json"))
+            self.assertEqual(next(u["state"] for u in listed if u["username"] == name), "failed logins", "the list has not heard")
+            holder.sql("COMMIT")
+        report = json.loads(a.command("audit", "report", "action", "login", "--json"))
+        self.assertEqual(report[0]["detail"], "refused by the centre")
+
+    def test_without_the_line_the_nodes_own_list_decides_in_less_than_a_second(self):
+        a.link("down")
+        a.wait_state("offline")
+        started = time.monotonic()
+        client(a).close()
+        self.assertLess(time.monotonic() - started, 1)
+        a.link("up")
+
     def test_a_session_outlives_a_power_cut(self):
         key = str(uuid.uuid4())
         patient = self.patient()

@@ -24,3 +24,9 @@ void node_engine_on_status(struct node_engine *e, void (*cb)(void *user), void *
 {
     base_assert_failed("there is an engine", __FILE__, __LINE__);
 }
+
+void node_engine_standing(struct node_engine *e, const struct base_uuid *staff_id, void *user,
+                          node_standing_cb done)
+{
+    base_assert_failed("there is an engine", __FILE__, __LINE__);
+}
