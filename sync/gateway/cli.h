@@ -81,6 +81,9 @@ int gw_cmd_audit_alarms(struct gw_cli *cli);
 int gw_cmd_staff_link(struct gw_cli *cli);
 int gw_cmd_staff_unlink(struct gw_cli *cli);
 int gw_cmd_status(struct gw_cli *cli);
+int gw_cmd_doctor(struct gw_cli *cli);
+/* How many leaks the database has, each logged; what serve asks before it serves. */
+int gw_check_isolation(const struct base_config *config);
 int gw_cmd_import(struct gw_cli *cli);
 int gw_cmd_config_check(struct gw_cli *cli);
 int gw_cmd_config_show(struct gw_cli *cli);

@@ -25,6 +25,10 @@ enum { MINOR_SAFE = 150020, PATH_BYTES = 1024 };
 int gw_cmd_serve(struct gw_cli *cli)
 {
     struct base_err err = {0};
+    if (gw_check_isolation(cli->config) > 0)
+        return gw_complain(GW_EXIT_REFUSED,
+                           "the database does not keep tenants apart; nothing is served",
+                           "everward-gateway doctor");
     int rc = gw_serve(cli->config, &err);
     if (rc == 0)
         return GW_EXIT_OK;

@@ -50,6 +50,8 @@ static const struct gw_command commands[] = {
     {"staff unlink", " --tenant --username ", "--tenant T --username U",
      "Takes back every such link of a person.", gw_cmd_staff_unlink},
     {"status", " ", "", "Tells how the centre is.", gw_cmd_status},
+    {"doctor", " ", "", "Checks that the database keeps tenants apart and captures every change.",
+     gw_cmd_doctor},
     {"import fhir", " --tenant ", "PATH... --tenant T",
      "Loads FHIR NDJSON, resources or bundles into a tenant.", gw_cmd_import},
     {"config check", " ", "", "Checks the configuration.", gw_cmd_config_check},
