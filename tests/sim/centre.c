@@ -114,7 +114,8 @@ void sim_centre_init(struct sim_world *w)
             v.v[k] = sim_value(w, text);
         }
         write_row(w, txn, SIM_PERSON, i, CORE_OP_INSERT, &v, -1);
-        v.v[2] = v.v[3] = 0;
+        v.v[SIM_STATE_COLUMN] = sim_value(w, sim_states[SIM_STATES - 1]);
+        v.v[3] = 0;
         write_row(w, txn, SIM_DRAFT, i, CORE_OP_INSERT, &v, -1);
     }
 }
@@ -658,6 +659,8 @@ void sim_centre_answer(struct sim_world *w, int node, const struct sim_request *
 static uint16_t other_value(struct sim_world *w, const struct sim_step *s, int column)
 {
     char text[24];
+    if (s->a == SIM_DRAFT && column == SIM_STATE_COLUMN)
+        return sim_value(w, sim_states[s->serial % SIM_STATES]);
     (void)snprintf(text, sizeof text, "o%d.%d", s->serial, column);
     return sim_value(w, text);
 }

@@ -47,6 +47,26 @@ static bool on_record(const struct sim_world *w, int table, int row, int column,
     return false;
 }
 
+static int weakness(const struct sim_world *w, uint16_t v)
+{
+    int i = 0;
+    while (sim_states[i] != NULL && (v == 0 || strcmp(sim_states[i], w->texts[v]) != 0))
+        i++;
+    return i;
+}
+
+/* A step back counts only if its author had seen what it undoes. */
+static void check_state(struct sim_world *w, const struct sim_write *x,
+                        const struct sim_central_row *before, const struct sim_central_row *after)
+{
+    uint16_t was = before->v.v[SIM_STATE_COLUMN];
+    uint16_t is = after->v.v[SIM_STATE_COLUMN];
+    if (x->table == SIM_DRAFT && before->exists && after->exists && was != is &&
+        !had_seen(w, x, SIM_STATE_COLUMN, was) && weakness(w, is) > weakness(w, was))
+        sim_fail(w, "a state gives way to a weaker one that had not seen it: r%d, %s", x->row,
+                 sim_text(w, is).s);
+}
+
 /* No value overwritten that the author had not seen, without a conflict record. */
 static void check_overwritten(struct sim_world *w, const struct sim_write *x,
                               const struct sim_central_row *before,
@@ -201,6 +221,7 @@ void sim_check_decided(struct sim_world *w, int write, const struct core_merge *
     if (!w->centre_restored) /* what was seen of a life that is over cannot be told from this one's */
         check_overwritten(w, x, before, after);
     check_kept(w, x, after, list, count);
+    check_state(w, x, before, after);
     if (w->centre_restored)
         return;
     check_group(w, x, before, after);

@@ -40,7 +40,7 @@ static void make_edit(struct sim_step *s, uint64_t *r)
     }
     s->a = old[sim_below(r, 4)];
     s->b = sim_below(r, OLD_ROWS);
-    s->c = 1 + sim_below(r, s->a == SIM_DRAFT ? 3 : 31);
+    s->c = 1 + sim_below(r, s->a == SIM_DRAFT ? 7 : 31);
     if (dice < 28) { /* a table that comes with catalog 3 */
         s->a = SIM_EXTRA;
         s->b =
@@ -270,7 +270,9 @@ static void name_values(struct sim_world *w, const struct sim_step *s, struct si
     for (int i = 0; i < SIM_COLUMNS; i++) {
         if (!(e->set >> i & 1))
             continue;
-        if (s->c & EDIT_SAME_BODY)
+        if (e->table == SIM_DRAFT && i == SIM_STATE_COLUMN)
+            (void)snprintf(text, sizeof text, "%s", sim_states[s->serial % SIM_STATES]);
+        else if (s->c & EDIT_SAME_BODY)
             (void)snprintf(text, sizeof text, "slot%d.%d", e->row, i);
         else if (s->c & EDIT_AGREE && e->table != SIM_CHART)
             (void)snprintf(text, sizeof text, "same%d", s->serial % 2);

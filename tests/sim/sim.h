@@ -48,8 +48,10 @@ enum {
     SIM_POLL_MS = 25000,
     SIM_ROUND_MS = 35000, /* one longest pause and an exchange */
     SIM_ROUNDS = 5,
-    SIM_OTHER = -1,  /* other software at the centre */
-    SIM_DIED = -1000 /* beside the BASE_E* */
+    SIM_STATES = 3,
+    SIM_STATE_COLUMN = 2, /* of a draft */
+    SIM_OTHER = -1,       /* other software at the centre */
+    SIM_DIED = -1000      /* beside the BASE_E* */
 };
 
 enum sim_table { SIM_CHART, SIM_PERSON, SIM_DRAFT, SIM_STAFF, SIM_CONFLICT, SIM_EXTRA };
@@ -384,6 +386,7 @@ static inline int sim_below(uint64_t *state, int n)
 }
 
 /* world.c */
+extern const char *const sim_states[SIM_STATES + 1];
 void sim_world_init(struct sim_world *w, const struct sim_schedule *s, struct sim_figures *f);
 void sim_world_release(struct sim_world *w);
 void *sim_get(struct sim_world *w, size_t bytes); /* lives as long as the schedule runs */

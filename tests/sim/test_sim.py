@@ -28,14 +28,14 @@ class Sim(unittest.TestCase):
         self.assertEqual(p.returncode, 0, p.stdout[-4000:])
         self.assertIn(f"schedules={schedules} ", p.stdout)
 
-    def test_no_promise_breaks_in_60000_schedules_of_faults(self):
-        self.many("sim", 60000)
+    def test_no_promise_breaks_in_40000_schedules_of_faults(self):
+        self.many("sim", 40000)
 
-    def test_no_promise_breaks_in_5000_schedules_under_sanitizers(self):
-        self.many("sim_checked", 5000)
+    def test_no_promise_breaks_in_3000_schedules_under_sanitizers(self):
+        self.many("sim_checked", 3000)
 
-    def test_no_promise_breaks_in_200_schedules_over_the_real_store(self):
-        self.many("sim_store", 200)
+    def test_no_promise_breaks_in_120_schedules_over_the_real_store(self):
+        self.many("sim_store", 120)
 
     def found(self, program, at_least):
         p = simulate(program, "--mutants", "--seed", "1", "--jobs", JOBS)

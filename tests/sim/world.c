@@ -17,8 +17,16 @@ static struct core_column chart[] = {TEXT(4, "a", CORE_FACT, NULL), TEXT(5, "b",
 static struct core_column person[] = {
     TEXT(4, "a", CORE_FIELD, NULL), TEXT(5, "b", CORE_FIELD, NULL), TEXT(6, "d", CORE_REVIEW, "g"),
     TEXT(7, "e", CORE_REVIEW, "g"), TEXT(8, "f", CORE_FIELD, NULL)};
+/* The safest first. */
+const char *const sim_states[SIM_STATES + 1] = {"same-stopped", "same-held", "same-active", NULL};
 static struct core_column draft[] = {TEXT(4, "a", CORE_REVIEW, NULL),
-                                     TEXT(5, "b", CORE_REVIEW, NULL)};
+                                     TEXT(5, "b", CORE_REVIEW, NULL),
+                                     {.ord = 6,
+                                      .name = "s",
+                                      .type = CORE_TYPE_TEXT,
+                                      .class = CORE_STATE,
+                                      .nullable = true,
+                                      .dominance = sim_states}};
 static struct core_column staff[] = {TEXT(4, "a", CORE_CENTRAL, NULL)};
 static struct core_column conflict[] = {
     TEXT(4, "what", CORE_CENTRAL, NULL), TEXT(5, "cols", CORE_CENTRAL, NULL),
@@ -35,7 +43,7 @@ static const struct {
 } tables[SIM_TABLES] = {
     {"chart", CORE_FACT, false, chart, {0, 2, 2, 2}, 1},
     {"person", CORE_FIELD, false, person, {0, 4, 5, 5}, 1},
-    {"draft", CORE_REVIEW, true, draft, {0, 2, 2, 2}, 1},
+    {"draft", CORE_REVIEW, true, draft, {0, 3, 3, 3}, 1},
     {"staff", CORE_CENTRAL, false, staff, {0, 1, 1, 1}, 1},
     {"contest", CORE_CENTRAL, false, conflict, {0, 4, 4, 4}, 1},
     {"extra", CORE_FIELD, false, extra, {0, 1, 1, 1}, 3},
