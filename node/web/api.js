@@ -57,6 +57,7 @@ export async function request(method, path, { body, key, etag, timeout = TIMEOUT
   if (!reply.ok) {
     const wait = Number(reply.headers.get('Retry-After')) || 0;
     if (reply.status === 401 && path !== '/api/v1/session') set({ session: null });
+    if (reply.status === 423 && get('session')) set({ session: { ...get('session'), locked: true } });
     throw new Problem(reply.status, { ...json, retryAfter: wait });
   }
   return json;

@@ -13,6 +13,8 @@ import { Vitals } from './screen_vitals.js';
 import { Allergy, Move, NewTask, Note } from './screen_forms.js';
 import { Give } from './screen_medicine.js';
 import { Decisions } from './screen_conflicts.js';
+import { Lock, Pair, Pin, checkPairing } from './screen_lock.js';
+import { Paper } from './screen_paper.js';
 import { Unsent } from './screen_unsent.js';
 import { Icon } from './ui.js';
 
@@ -32,6 +34,8 @@ const routes = [
   ['/patient/:/give/:', Give, 'board'],
   ['/patient/:/give/:/:', Give, 'board'],
   ['/decisions', Decisions, 'decisions'],
+  ['/ward/:/paper', Paper, 'board'],
+  ['/pin', Pin, ''],
   ['/unsent', Unsent, 'unsent'],
 ].map(([p, ...rest]) => [new RegExp(`^${p.replaceAll(':', '([0-9a-f-]{36})')}$`), ...rest]);
 
@@ -81,7 +85,7 @@ function useIdle(onIdle) {
 
 const tabs = [['#/decisions', 'decisions', T.nav.conflicts]];
 
-function Bar({ tab }) {
+function Bar({ tab, onLock }) {
   const [session, privacy, status] = useShared('session', 'privacy', 'status');
   const link = (href, name, text) => html`<a href=${href} aria-current=${tab === name ? 'page' : undefined}>${text}</a>`;
   return html`<header class="top">
@@ -90,6 +94,7 @@ function Bar({ tab }) {
     <nav aria-label=${T.nav.menu}>${link('#/', 'board', T.nav.board)}${tabs.map(([href, name, text]) => link(href, name, text))}</nav>
     <label class="switch"><input type="checkbox" checked=${privacy} onChange=${(e) => set({ privacy: e.target.checked })} />${T.nav.privacy}</label>
     <span class="me"><${Icon} name="user" />${session.staff.name}</span>
+    ${session.device_id ? (session.pin_set ? html`<button class="plain" onClick=${onLock}>${T.lock.lock}</button>` : html`<a class="button plain" href="#/pin">${T.pin.link}</a>`) : null}
     <button class="plain" onClick=${logout}>${T.nav.logout}</button></header>`;
 }
 
@@ -113,29 +118,39 @@ function Shell() {
     read('sync').then((status) => set({ status })).catch(() => {});
     live.open(() => outbox.flush());
   };
+  const lock = () => {
+    live.close();
+    set({ session: { ...get('session'), locked: true }, notice: null });
+    request('POST', '/api/v1/session/lock', { body: {} }).catch(() => {});
+  };
   useIdle(() => {
+    const s = get('session');
+    if (s.locked) return;
     setIdle(true);
-    logout();
+    if (s.pin_set && s.device_id) lock();
+    else logout();
   });
   useEffect(() => {
     const ask = () => read('session').then((s) => {
       set({ session: s });
-      begin();
+      if (!s.locked) begin();
     }).catch((p) => {
       set({ session: null });
       if (p.status === 0) setTimeout(() => { if (!get('session')) ask(); }, RETRY_MS);
     });
-    outbox.load().catch(() => {}).finally(() => (localStorage.getItem(IN) ? ask() : set({ session: null })));
+    outbox.load().catch(() => {}).then(() => checkPairing(outbox.wipe)).catch(() => {}).finally(() => (localStorage.getItem(IN) ? ask() : set({ session: null })));
     const t = setInterval(() => { if (get('session') && outbox.waiting().length) outbox.flush(); }, RETRY_MS);
     const online = () => outbox.flush();
     addEventListener('online', online);
     return () => { clearInterval(t); removeEventListener('online', online); };
   }, []);
 
+  if (location.pathname === '/pair' || route.at === '/pair') return html`<${SyncBar} /><${Pair} />`;
   if (session === undefined) return html`<${SyncBar} /><main id="main" class="center"><p>${T.loading}</p></main>`;
   if (session === null) return html`<${SyncBar} /><${Login} onIn=${begin} idle=${idle} />`;
+  if (session.locked) return html`<${SyncBar} /><${Lock} onIn=${begin} onOther=${logout} />`;
   const Screen = route.screen;
-  return html`<${Bar} tab=${route.tab} /><${SyncBar} /><${Notice} />
+  return html`<${Bar} tab=${route.tab} onLock=${lock} /><${SyncBar} /><${Notice} />
     <main id="main" tabindex="-1"><${Screen} key=${route.at} args=${route.args} /></main>`;
 }
 

@@ -62,7 +62,7 @@ async function send(entry, first) {
   } catch (e) {
     const p = e instanceof Problem ? e : null;
     if (!p) throw e;
-    const later = p.status === 0 || p.status === 401 || p.status === 429 || p.status >= 500 || p.code === 'request_running';
+    const later = p.status === 0 || p.status === 401 || p.status === 423 || p.status === 429 || p.status >= 500 || p.code === 'request_running';
     if (later) return { state: 'unsent' };
     if (first) {
       await forget(entry.n);

@@ -164,7 +164,7 @@ export function Board({ args: [id] }) {
   if (!view) return problem ? html`<${Failed} problem=${problem} onRetry=${() => location.reload()} />` : html`<p class="center">${T.loading}</p>`;
   const cards = [...view.cards].sort(sick ? (a, b) => worst(b) - worst(a) || byBed(a, b) : byBed);
   return html`<div class="boardhead"><h1>${view.ward.name}</h1><span class="muted">${T.board.patients(view.cards.reduce((n, c) => n + c.people.length, 0))} · ${T.board.asOf(clock(ms(board.now)))}</span>
-      <span class="gap"></span><button class="plain" aria-pressed=${sick} onClick=${() => setSick(!sick)}>${sick ? T.board.sortBed : T.board.sortScore}</button><a class="button plain" href="#/wards">${T.nav.wards}</a></div>
+      <span class="gap"></span><button class="plain" aria-pressed=${sick} onClick=${() => setSick(!sick)}>${sick ? T.board.sortBed : T.board.sortScore}</button><a class="button plain" href=${`#/ward/${id}/paper`}>${T.nav.print}</a><a class="button plain" href="#/wards">${T.nav.wards}</a></div>
     ${problem && problem.status !== 0 ? html`<${Failed} problem=${problem} />` : null}
     ${cards.length === 0 ? html`<p>${T.board.empty}</p>` : null}
     <ul class="board">${cards.map((c) => html`<${Card} key=${c.id} card=${c} ward=${view.ward} privacy=${privacy} />`)}</ul>

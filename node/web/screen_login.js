@@ -4,6 +4,7 @@ import { T } from './strings.js';
 import { request } from './api.js';
 import { get, set, useShared } from './state.js';
 import { Field, Icon } from './ui.js';
+import { isPaired } from './screen_lock.js';
 
 function why(p) {
   if (p.status === 0) return T.login.unreachable;
@@ -53,6 +54,6 @@ export function Login({ onIn, idle }) {
       <p class="error" role="alert">${error ? html`<${Icon} name="warn" />${error}` : null}</p>
       <button class="main" type="submit" disabled=${busy}>${busy ? T.login.going : T.login.go}</button>
       <p class="help">${T.login.help}</p>
-      <p class="links"><a href="/trust">${T.login.trust}</a> · <a href="/openapi.json">${T.login.programs}</a></p>
+      <p class="links">${isPaired() ? null : html`<a href="#/pair">${T.pair.link}</a> · `}<a href="/trust">${T.login.trust}</a> · <a href="/openapi.json">${T.login.programs}</a></p>
     </form></main>`;
 }
