@@ -89,7 +89,7 @@ void api_on_dose_claim(struct net_http_exchange *x, void *user)
     bool first = true;
     if (c == NULL)
         return;
-    if (!api_may(c, NODE_MAY_CREATE, "medication_administration") || api_take_json(c) != 0 ||
+    if (!api_may_some(c, NODE_MAY_CREATE, "medication_administration") || api_take_json(c) != 0 ||
         take(c, &release) != 0) {
         api_finish(c);
         return;

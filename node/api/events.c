@@ -294,7 +294,7 @@ void api_events_claim(struct node_api *a, const char *json)
 {
     for (struct stream *s = a->events->streams; s != NULL; s = s->next) {
         struct node_session *session = session_of(s);
-        if (session != NULL && node_grants_may(session->grants, NODE_MAY_READ, "dose_slot"))
+        if (session != NULL && node_grants_may_in_ward(session->grants, NODE_MAY_READ, "dose_slot"))
             net_http_stream_send(s->http, NULL, "claim", json);
     }
 }

@@ -39,7 +39,9 @@ enum {
     API_LATENCY_STEPS = 12,
     API_CLAIMS_MAX = 256,
     API_CLAIM_MS = 120 * 1000,
-    API_WARD_CACHE = 8
+    API_WARD_CACHE = 8,
+    API_SAMPLES_MAX = 24 * 60,
+    API_SAMPLE_MS = 60 * 1000
 };
 
 struct api_events;
@@ -290,6 +292,10 @@ void api_on_transaction(struct net_http_exchange *x, void *user);
 void api_on_events(struct net_http_exchange *x, void *user);
 void api_on_chart(struct net_http_exchange *x, void *user);
 void api_on_board(struct net_http_exchange *x, void *user);
+void api_console_tick(struct node_api *a);
+void api_on_sync_history(struct net_http_exchange *x, void *user);
+void api_on_sync_now(struct net_http_exchange *x, void *user);
+void api_on_sync_verify(struct net_http_exchange *x, void *user);
 void api_on_dose_claim(struct net_http_exchange *x, void *user);
 void api_on_conflicts(struct net_http_exchange *x, void *user);
 void api_on_conflict(struct net_http_exchange *x, void *user);

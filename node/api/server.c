@@ -47,6 +47,9 @@ static const struct net_http_route routes[] = {
     {"PATCH", "/api/v1/devices/{id}", 16 * 1024, true, api_on_device_change},
     {"DELETE", "/api/v1/devices/{id}", 0, true, api_on_device_revoke},
     {"GET", "/api/v1/sync", 0, true, api_on_sync},
+    {"GET", "/api/v1/sync/history", 0, true, api_on_sync_history},
+    {"POST", "/api/v1/sync/now", 1024, true, api_on_sync_now},
+    {"POST", "/api/v1/sync/verify", 1024, true, api_on_sync_verify},
     {"GET", "/api/v1/events", 0, true, api_on_events},
     {"POST", "/api/v1/transaction", API_BODY_BYTES_MAX, true, api_on_transaction},
     {"GET", "/api/v1/conflicts", 0, true, api_on_conflicts},
@@ -171,6 +174,7 @@ static void on_tick(uv_timer_t *timer)
         return;
     node_people_tick(a->people, base_clock_wall_ms());
     api_events_tick(a);
+    api_console_tick(a);
     api_keys_load(a);
     api_keys_prune(a);
 }

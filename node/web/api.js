@@ -56,7 +56,7 @@ export async function request(method, path, { body, key, etag, timeout = TIMEOUT
   } catch { /* not ours: the status says enough */ }
   if (!reply.ok) {
     const wait = Number(reply.headers.get('Retry-After')) || 0;
-    if (reply.status === 401 && path !== '/api/v1/session') set({ session: null });
+    if (json.code === 'not_logged_in') set({ session: null });
     if (reply.status === 423 && get('session')) set({ session: { ...get('session'), locked: true } });
     throw new Problem(reply.status, { ...json, retryAfter: wait });
   }

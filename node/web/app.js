@@ -15,6 +15,8 @@ import { Give } from './screen_medicine.js';
 import { Decisions } from './screen_conflicts.js';
 import { Lock, Pair, Pin, checkPairing } from './screen_lock.js';
 import { Paper } from './screen_paper.js';
+import { Console } from './screen_console.js';
+import { Glass, GlassBanner } from './screen_glass.js';
 import { Unsent } from './screen_unsent.js';
 import { Icon } from './ui.js';
 
@@ -35,7 +37,10 @@ const routes = [
   ['/patient/:/give/:/:', Give, 'board'],
   ['/decisions', Decisions, 'decisions'],
   ['/ward/:/paper', Paper, 'board'],
+  ['/node', Console, 'node'],
+  ['/glass/:', Glass, 'board'],
   ['/pin', Pin, ''],
+  ['/pair', Pair, ''],
   ['/unsent', Unsent, 'unsent'],
 ].map(([p, ...rest]) => [new RegExp(`^${p.replaceAll(':', '([0-9a-f-]{36})')}$`), ...rest]);
 
@@ -83,7 +88,7 @@ function useIdle(onIdle) {
   }, []);
 }
 
-const tabs = [['#/decisions', 'decisions', T.nav.conflicts]];
+const tabs = [['#/decisions', 'decisions', T.nav.conflicts], ['#/node', 'node', T.nav.console]];
 
 function Bar({ tab, onLock }) {
   const [session, privacy, status] = useShared('session', 'privacy', 'status');
@@ -150,7 +155,7 @@ function Shell() {
   if (session === null) return html`<${SyncBar} /><${Login} onIn=${begin} idle=${idle} />`;
   if (session.locked) return html`<${SyncBar} /><${Lock} onIn=${begin} onOther=${logout} />`;
   const Screen = route.screen;
-  return html`<${Bar} tab=${route.tab} onLock=${lock} /><${SyncBar} /><${Notice} />
+  return html`<${Bar} tab=${route.tab} onLock=${lock} /><${SyncBar} /><${GlassBanner} /><${Notice} />
     <main id="main" tabindex="-1"><${Screen} key=${route.at} args=${route.args} /></main>`;
 }
 

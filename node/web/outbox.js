@@ -40,10 +40,10 @@ export const waiting = () => get('unsent').filter((e) => e.state === 'unsent');
 
 // The entry after one try: { state: 'sent', reply } or { state: 'unsent' }. Throws a Problem if the node refused it: then
 // it was not written, and is not kept.
-export async function save({ path = '/api/v1/transaction', body, label, patient_id = null, etag }) {
+export async function save({ path = '/api/v1/transaction', body, label, patient_id = null, etag, seen = [] }) {
   if (get('unsent').length >= ENTRIES_MAX) throw new Problem(507, { code: 'tablet_full' });
   const who = get('session').staff;
-  const entry = { path, body, etag, label, patient_id, key: crypto.randomUUID(), at: new Date().toISOString(), staff_id: who.id, staff_name: who.name, state: 'unsent' };
+  const entry = { path, body, etag, seen, label, patient_id, key: crypto.randomUUID(), at: new Date().toISOString(), staff_id: who.id, staff_name: who.name, state: 'unsent' };
   entry.n = await transact('readwrite', (s) => s.add(entry));
   await load();
   if (waiting().some((e) => e.n < entry.n && mine(e))) {
@@ -52,6 +52,20 @@ export async function save({ path = '/api/v1/transaction', body, label, patient_
     return { state: 'sent' };
   }
   return send(entry, true);
+}
+
+// A row's version moves also when the centre has acknowledged it. If it still says what was seen on the screen, nobody
+// changed anything: the entry goes out again with the version as it is now. A refusal used up no key.
+const HOW = new Set(['rev', 'etag', 'sync']);
+async function sameAsSeen(entry) {
+  if (!entry.seen || entry.seen.length === 0) return null;
+  const writes = structuredClone(entry.body.writes);
+  for (const { table, row } of entry.seen) {
+    const fresh = await request('GET', `/api/v1/${table}/${row.id}`);
+    if (Object.keys(fresh).some((k) => !HOW.has(k) && JSON.stringify(fresh[k]) !== JSON.stringify(row[k]))) return null;
+    for (const w of writes) if (w.op === 'update' && w.id === row.id) w.if_match = fresh.etag;
+  }
+  return { ...entry, seen: [], body: { ...entry.body, writes } };
 }
 
 async function send(entry, first) {
@@ -64,6 +78,11 @@ async function send(entry, first) {
     if (!p) throw e;
     const later = p.status === 0 || p.status === 401 || p.status === 423 || p.status === 429 || p.status >= 500 || p.code === 'request_running';
     if (later) return { state: 'unsent' };
+    const next = p.code === 'stale_version' ? await sameAsSeen(entry).catch(() => null) : null;
+    if (next) {
+      await transact('readwrite', (s) => s.put(next));
+      return send(next, first);
+    }
     if (first) {
       await forget(entry.n);
       throw p;

@@ -45,7 +45,7 @@ function VitalsTable({ chart }) {
       const s = series.get(k), [, v, row, all] = s[s.length - 1];
       const text = k === 'sbp' ? `${v}/${all.dbp}` : k === 'acvpu' ? T.vitals.levels[v] || v : k === 'o2' && v === 0 ? T.vitals.air : k === 'temp' ? v.toFixed(1) : String(v);
       return html`<tr key=${k}><th scope="row">${T.vitals.names[k]}</th><td><b>${text}</b> ${k === 'acvpu' || (k === 'o2' && v === 0) ? '' : html`<small>${T.vitals.units[k]}</small>`}</td>
-        <td>${when(row.effective_at)} <${SyncMark} sync=${row.sync} quiet /></td>
+        <td>${when(row.effective_at)} ${row.source === 'back-entry' ? html`<span class="muted">${T.vitals.fromPaper}</span> ` : null}<${SyncMark} sync=${row.sync} quiet /></td>
         <td class="wideonly">${k === 'acvpu' ? null : html`<${Spark} points=${s} low=${NORMAL[k] && NORMAL[k][0]} high=${NORMAL[k] && NORMAL[k][1]} />`}</td></tr>`;
     })}</tbody></table>`;
 }
@@ -66,6 +66,7 @@ export function Chart({ args: [id] }) {
   const [chart, problem, again] = useChart(id);
   const [unsent] = useShared('unsent');
   useTick(30);
+  if (!chart && problem && problem.status === 403) return html`<${Failed} problem=${problem} /><p>${T.glass.offer} <a class="button" href=${`#/glass/${id}`}>${T.glass.title}</a></p>`;
   if (!chart) return problem ? html`<${Failed} problem=${problem} onRetry=${again} />` : html`<p class="center">${T.loading}</p>`;
   const add = (what, text) => html`<a class="button" href=${`#/patient/${id}/${what}`}>${text}</a>`;
   const mine = unsent.filter((e) => e.patient_id === id);

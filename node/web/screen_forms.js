@@ -12,13 +12,13 @@ import { Banner, useChart } from './patient.js';
 export function useSave(patient_id, back) {
   const [busy, setBusy] = useState(false);
   const [refused, setRefused] = useState(null);
-  const go = async (writes, label) => {
+  const go = async (writes, label, seen = []) => {
     if (busy) return;
     setBusy(true);
     setRefused(null);
     for (const w of writes) if (w.values) for (const k of Object.keys(w.values)) if (w.values[k] === undefined || w.values[k] === null || w.values[k] === '') delete w.values[k];
     try {
-      const done = await save({ body: { writes }, label, patient_id });
+      const done = await save({ body: { writes }, label, patient_id, seen });
       notice(done.state === 'sent' ? 'good' : 'wait', done.state === 'sent' ? T.vitals.savedHere : T.vitals.keptHere);
       if (back) location.hash = back;
       else setBusy(false);
@@ -109,7 +109,7 @@ export function NewTask({ args: [id] }) {
 
 export function TaskLine({ task, patient_id }) {
   const s = useSave(patient_id, null);
-  const done = () => s.go([{ op: 'update', table: 'task', id: task.id, if_match: task.etag, values: { status: 'completed' } }], `${T.task.doneLabel}: ${task.description || task.code}`);
+  const done = () => s.go([{ op: 'update', table: 'task', id: task.id, if_match: task.etag, values: { status: 'completed' } }], `${T.task.doneLabel}: ${task.description || task.code}`, [{ table: 'task', row: task }]);
   return html`<button class="small" onClick=${done} disabled=${s.busy}><${Icon} name="ok" />${T.task.done}</button>
     ${s.refused ? html`<p class="error" role="alert">${s.refused.code === 'stale_version' ? T.task.stale : problemText(s.refused)}</p>` : null}`;
 }
@@ -140,7 +140,7 @@ export function Move({ args: [id] }) {
     if (!bed || (taken && !sure)) return;
     const at = moment();
     s.go([...mine.map((m) => ({ op: 'update', table: 'bed_stay', id: m.id, if_match: m.etag, values: { status: 'completed', ended_at: at } })),
-      { op: 'create', table: 'bed_stay', values: { id: uuid7(), patient_id: id, encounter_id: chart.encounter && chart.encounter.id, location_id: bed, status: 'active', started_at: at } }], T.move.label(chosen.name));
+      { op: 'create', table: 'bed_stay', values: { id: uuid7(), patient_id: id, encounter_id: chart.encounter && chart.encounter.id, location_id: bed, status: 'active', started_at: at } }], T.move.label(chosen.name), mine.map((row) => ({ table: 'bed_stay', row })));
   };
   const word = (b) => (b.stays.length ? T.move.taken(b.stays.map((x) => fullName(x.patient)).join(', ')) : T.move.free);
   return html`<${Frame} chart=${chart} title=${T.move.title} s=${s} onSubmit=${go} back=${back} stale=${T.move.stale}>

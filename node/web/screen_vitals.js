@@ -1,6 +1,7 @@
 // screen_vitals.js - one round of vital signs on one screen; the score counts along.
-import { html, useState } from './preact.js';
+import { html, useEffect, useState } from './preact.js';
 import { T } from './strings.js';
+import { readAll } from './api.js';
 import { notice } from './state.js';
 import { localInput, now } from './time.js';
 import { news2 } from './news2.js';
@@ -9,6 +10,8 @@ import { save } from './outbox.js';
 import { Alert, Choice, Failed, Field, Num, Score, problemText } from './ui.js';
 import { Banner, useChart } from './patient.js';
 
+const LATE_MS = 15 * 60000; // older than that: was it on paper?
+
 export function Vitals({ args: [id] }) {
   const [chart, problem, again] = useChart(id);
   const [entered, setEntered] = useState({});
@@ -16,6 +19,10 @@ export function Vitals({ args: [id] }) {
   const [scale2, setScale2] = useState(false);
   const [atText, setAt] = useState('');
   const [sure, setSure] = useState(false);
+  const [paper, setPaper] = useState(false);
+  const [by, setBy] = useState('');
+  const [staff, setStaff] = useState([]);
+  useEffect(() => { if (paper && !staff.length) readAll('staff?order=family_name').then(setStaff).catch(() => {}); }, [paper]);
   const [tried, setTried] = useState(false);
   const [busy, setBusy] = useState(false);
   const [refused, setRefused] = useState(null);
@@ -47,6 +54,7 @@ export function Vitals({ args: [id] }) {
     setBusy(true);
     try {
       const writes = toWrites(id, chart.encounter ? chart.encounter.id : undefined, all, scale2, at);
+      if (paper) for (const w of writes) Object.assign(w.values, { source: 'back-entry' }, by ? { performed_by: by } : {});
       const done = await save({ body: { writes }, label: T.vitals.title, patient_id: id });
       if (done.state === 'sent') notice('good', T.vitals.savedHere);
       else notice('wait', T.vitals.keptHere);
@@ -72,6 +80,8 @@ export function Vitals({ args: [id] }) {
       <label class="tick"><input type="checkbox" checked=${scale2} onChange=${(e) => setScale2(e.target.checked)} /><span>${T.vitals.scale2}<small class="help">${T.vitals.scale2Help}</small></span></label>
       <div class="fields"><${Field} id="at" label=${T.vitals.at} error=${shown.at}><div class="num"><input id="at" type="datetime-local" value=${atText || localInput(now())} max=${localInput(now())} aria-invalid=${shown.at ? 'true' : undefined}
         onInput=${(e) => setAt(e.target.value)} /></div><//></div>
+      ${now() - at > LATE_MS ? html`<label class="tick"><input type="checkbox" name="paper" checked=${paper} onChange=${(e) => setPaper(e.target.checked)} /><span>${T.vitals.paper}<small class="help">${T.vitals.paperHelp}</small></span></label>
+        ${paper ? html`<div class="fields"><${Field} id="by" label=${T.vitals.by}><select id="by" value=${by} onChange=${(e) => setBy(e.target.value)}><option value="">${T.vitals.byMe}</option>${staff.map((p) => html`<option key=${p.id} value=${p.id}>${[p.given_names, p.family_name].filter(Boolean).join(' ')}</option>`)}</select><//></div>` : null}` : null}
       ${doubts.length ? html`<div class="doubts">${doubts.map((d) => html`<p>${d}</p>`)}
         <label class="tick"><input id="sure" type="checkbox" checked=${sure} aria-invalid=${tried && !sure ? 'true' : undefined} onChange=${(e) => setSure(e.target.checked)} /><span>${T.vitals.confirm}</span></label></div>` : null}
       ${shown.all ? html`<p class="error" role="alert">${shown.all}</p>` : null}

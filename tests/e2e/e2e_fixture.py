@@ -131,6 +131,14 @@ class World:
             node.wait(lambda s: s["conflicts_open"] == 1)
         return patient
 
+    def do_pairing(self, node):
+        """A code for a new tablet."""
+        return self.nodes[node].new_tablet().request("POST", "/api/v1/devices/pairing", {"name": "Bed 4", "class": "tablet"})[0]["code"]
+
+    def do_newest(self):
+        """Source, who measured, who entered, of the newest observation at the centre."""
+        return self.stack.as_app(TENANT, "SELECT source, performed_by, recorded_by FROM ward.observation ORDER BY recorded_at::text DESC LIMIT 1")
+
     def do_phone(self, id):
         return self.stack.as_app(TENANT, f"SELECT phone FROM ward.patient WHERE id = '{id}'")[0][0]
 

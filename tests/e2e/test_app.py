@@ -54,6 +54,15 @@ class Ward(unittest.TestCase):
     def test_a_conflict_is_decided_on_one_node_and_gone_on_both(self):
         self.world.run("aConflictIsDecidedOnOneNodeAndGoneOnBoth")
 
+    def test_a_paired_tablet_locks_and_opens_with_a_pin(self):
+        self.world.run("aPairedTabletLocksAndOpensWithAPin")
+
+    def test_the_ward_is_printed_with_what_it_needs(self):
+        self.world.run("theWardIsPrintedWithWhatItNeeds")
+
+    def test_what_was_written_on_paper_is_entered_as_such(self):
+        self.world.run("whatWasWrittenOnPaperIsEnteredAsSuch")
+
     def test_every_screen_is_legible_in_three_widths(self):
         self.world.run("everyScreenIsLegible")
 

@@ -117,7 +117,7 @@ export async function theOutageIsToldAndNothingIsLost(world) {
   await t.page.click('form.entry button[type=submit]');
   await t.page.waitForSelector('.notice-good');
   await barSays(t, '1 change waits (nothing is lost)');
-  assert.match(await t.page.textContent('table.vitals'), /saved here/);
+  await t.page.waitForFunction(() => document.querySelector('table.vitals').textContent.includes('saved here'));
   await world.ask('link', { node: 'Alder', to: 'up' });
   await barSays(t, 'All saved here · at the centre');
   await t.page.waitForFunction(() => !document.querySelector('table.vitals').textContent.includes('saved here'));
@@ -139,6 +139,27 @@ export async function whatLooksLikeASlipIsAskedAbout(world) {
   await t.page.check('#sure');
   await t.page.click('form.entry button[type=submit]');
   await t.page.waitForSelector('.notice-good');
+  await done(world, t);
+}
+
+export async function whatWasWrittenOnPaperIsEnteredAsSuch(world) {
+  const t = await tablet(world);
+  await login(world, t);
+  const href = (await patients(t))[5];
+  await enter(t, href, { hr: '77' }, null);
+  assert.equal(await t.page.$('input[name=paper]'), null);
+  const before = new Date(Date.now() - 3600000);
+  const local = new Date(before.getTime() - before.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+  await t.page.fill('#at', local);
+  await t.page.check('input[name=paper]');
+  await t.page.waitForFunction(() => document.querySelectorAll('#by option').length > 2);
+  await t.page.selectOption('#by', { index: 2 });
+  await t.page.click('form.entry button[type=submit]');
+  await t.page.waitForFunction(() => document.querySelector('table.vitals').textContent.includes('from paper'));
+  await world.ask('wait_current', { node: 'Alder' });
+  const [row] = await world.ask('newest', {});
+  assert.equal(row[0], 'back-entry');
+  assert.ok(row[1] && row[1] !== row[2]);
   await done(world, t);
 }
 
@@ -255,6 +276,7 @@ export async function oneEntersAllergyNoteTaskAndBed(world) {
   await t.page.fill('#what', 'Look after the drip');
   await saved();
   await t.page.waitForFunction(() => document.querySelector('.stack').textContent.includes('Look after the drip'));
+  await world.ask('wait_current', { node: 'Alder' }); // its version moves with the acknowledgement: that is no change
   await t.page.locator('li', { hasText: 'Look after the drip' }).getByRole('button').click();
   await t.page.waitForFunction(() => !document.querySelector('.stack').textContent.includes('Look after the drip'));
   await go('move');
@@ -293,6 +315,50 @@ export async function aConflictIsDecidedOnOneNodeAndGoneOnBoth(world) {
   await done(world, a, b);
 }
 
+export async function aPairedTabletLocksAndOpensWithAPin(world) {
+  const t = await tablet(world);
+  t.expected.push('401', '423');
+  await t.page.goto(t.base + '/#/pair');
+  await t.page.fill('#code', 'AAAA-BBBB');
+  await t.page.click('form button[type=submit]');
+  await t.page.waitForFunction(() => /wrong, was used/.test(document.querySelector('form .error').textContent));
+  await t.page.fill('#code', await world.ask('pairing', { node: 'Alder' }));
+  await t.page.click('form button[type=submit]');
+  await t.page.waitForSelector('text=This tablet is paired as');
+  await t.page.goto(t.base + '/');
+  await login(world, t);
+  await t.page.click('a[href="#/pin"]');
+  await t.page.fill('#newpin', '4718');
+  await t.page.fill('#pw', world.facts.password);
+  await t.page.click('form.entry button[type=submit]');
+  await t.page.getByRole('button', { name: 'Lock', exact: true }).click();
+  await t.page.waitForSelector('#pin');
+  assert.equal(await t.page.$('.board'), null);
+  await t.page.reload(); // and stays locked
+  await t.page.waitForSelector('#pin');
+  await t.page.fill('#pin', '9999');
+  await t.page.click('form button[type=submit]');
+  await t.page.waitForFunction(() => /PIN is not right/.test(document.querySelector('form .error').textContent));
+  await t.page.fill('#pin', '4718');
+  await t.page.click('form button[type=submit]');
+  await t.page.waitForSelector('.board .card');
+  await done(world, t);
+}
+
+export async function theWardIsPrintedWithWhatItNeeds(world) {
+  const t = await tablet(world);
+  await login(world, t);
+  const n = (await patients(t)).length;
+  await t.page.click('a[href$="/paper"]');
+  await t.page.waitForFunction((k) => document.querySelectorAll('.sheet').length === k + 1, n);
+  const text = await t.page.textContent('.paper');
+  for (const word of ['Code status', 'Allergies', 'Medicines, sign when given (3 days)', 'As of']) assert.ok(text.includes(word), word);
+  await t.page.emulateMedia({ media: 'print' });
+  await t.page.pdf({ path: join(world.facts.artefacts, 'downtime-pack.pdf'), format: 'A4' });
+  await t.page.emulateMedia({ media: null });
+  await done(world, t);
+}
+
 async function axe(t, name) {
   const result = await t.page.evaluate(async (source) => {
     if (!window.axe) (0, eval)(source);
@@ -321,11 +387,12 @@ export async function everyScreenIsLegible(world) {
     await login(world, t);
     await look('board');
     const href = (await patients(t))[0];
+    const ward = new URL(t.page.url()).hash;
     await t.page.goto(`${t.base}/${href}`);
     await t.page.waitForSelector('.due a[href*="/give/"]');
     const give = await t.page.getAttribute('.due a[href*="/give/"]', 'href');
     for (const [name, hash, selector] of [['wards', '#/wards', '.wards a'], ['chart', href, '.due'], ['vitals', `${href}/vitals`, '#rr'], ['give', give, '.checks'],
-      ['allergy', `${href}/allergy`, '.entry'], ['note', `${href}/note`, '.entry'], ['task', `${href}/task`, '.entry'], ['move', `${href}/move`, '#bed'], ['decisions', '#/decisions', 'h1'], ['unsent', '#/unsent', 'h1']]) {
+      ['allergy', `${href}/allergy`, '.entry'], ['note', `${href}/note`, '.entry'], ['task', `${href}/task`, '.entry'], ['move', `${href}/move`, '#bed'], ['decisions', '#/decisions', 'h1'], ['unsent', '#/unsent', 'h1'], ['paper', `${ward}/paper`, '.sheet'], ['node', '#/node', '.plot svg'], ['glass', href.replace('patient', 'glass'), '#why'], ['pair', '#/pair', '#code']]) {
       await t.page.goto(`${t.base}/${hash}`);
       await t.page.waitForSelector(selector);
       if (name === 'give') await t.page.check('input[name=status][value=completed]');

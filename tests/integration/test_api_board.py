@@ -1,5 +1,6 @@
 """The ward's board in one reply, and the app's files."""
 
+import time
 import unittest
 
 from api_fixture import OTHER, PAT, Events, Node, have_server, row_id
@@ -71,6 +72,19 @@ class Board(unittest.TestCase):
             self.assertEqual(self.dora.send("POST", "/api/v1/claims", {"slot_id": slot}).code, "not_permitted")
         finally:
             stream.close()
+
+    def test_the_last_days_waiting_changes_are_told_and_only_it_may_start_a_sync(self):
+        history = self.ann.get("sync/history").json
+        for _ in range(60):
+            if history["items"]:
+                break
+            time.sleep(0.1)
+            history = self.ann.get("sync/history").json
+        self.assertEqual(check(self.doc, {"$ref": "#/components/schemas/sync_history"}, history), [])
+        self.assertGreaterEqual(len(history["items"]), 1)
+        for what in ("now", "verify"):
+            self.assertEqual(self.ann.send("POST", f"/api/v1/sync/{what}", {}).code, "not_permitted")
+            self.assertEqual(self.node.client().send("POST", f"/api/v1/sync/{what}", {}).code, "not_logged_in")
 
     def test_the_apps_files_come_with_type_tag_and_a_strict_policy(self):
         nobody = self.node.client()

@@ -30,3 +30,9 @@ void node_engine_standing(struct node_engine *e, const struct base_uuid *staff_i
 {
     base_assert_failed("there is an engine", __FILE__, __LINE__);
 }
+
+int node_engine_verify(struct node_engine *e, void *user, node_verified_cb done,
+                       struct base_err *err)
+{
+    base_assert_failed("there is an engine", __FILE__, __LINE__);
+}

@@ -1,0 +1,134 @@
+// screen_console.js - the node as IT sees it: the state as one word first, then what waits, what was refused, the tablets.
+import { html, useEffect, useState } from './preact.js';
+import { T } from './strings.js';
+import { read, request } from './api.js';
+import { get, notice, useShared, useTick } from './state.js';
+import { ms, now, since, when } from './time.js';
+import { Choice, Failed, Field, Icon, problemText } from './ui.js';
+
+const POLL_MS = 10000, DAY_MS = 86400000;
+const MANAGE = ['it_support', 'charge_nurse']; // the node decides; to others it is not even offered
+const C = T.console;
+
+function useReply(path, every) {
+  const [reply, setReply] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    let over = false;
+    const ask = () => read(path).then((r) => { if (!over) { setReply(r); setProblem(null); } }).catch((p) => { if (!over) setProblem(p); });
+    ask();
+    const t = every ? setInterval(ask, every) : 0;
+    return () => { over = true; clearInterval(t); };
+  }, [path, turn]);
+  return [reply, problem, () => setTurn((n) => n + 1)];
+}
+
+// The last day: waiting changes as an area, times without the centre as a band. Words beneath say the same.
+function Plot({ items }) {
+  const W = 900, H = 220, L = 46, B = 26;
+  const t1 = now(), t0 = t1 - DAY_MS;
+  const top = Math.max(10, ...items.map((s) => s.pending));
+  const X = (at) => L + ((ms(at) - t0) / DAY_MS) * (W - L - 8);
+  const Y = (n) => 10 + (1 - n / top) * (H - B - 10);
+  const line = items.map((s) => `${X(s.at).toFixed(1)},${Y(s.pending).toFixed(1)}`).join(' ');
+  const off = items.map((s, i) => (!s.online && items[i + 1] ? html`<rect x=${X(s.at)} y="10" width=${Math.max(1, X(items[i + 1].at) - X(s.at))} height=${H - B - 10} class="offline" />` : null));
+  const peak = items.reduce((m, s) => (s.pending > m.pending ? s : m), { pending: 0 });
+  const longest = Math.max(0, ...items.map((s) => s.oldest_ms));
+  const away = items.filter((s) => !s.online).length;
+  return html`<figure class="plot"><svg viewBox=${`0 0 ${W} ${H}`} role="img" aria-label=${C.plot}>${off}
+      ${[0, 0.5, 1].map((f) => html`<g><line x1=${L} x2=${W - 8} y1=${Y(top * f)} y2=${Y(top * f)} class="grid" /><text x=${L - 6} y=${Y(top * f) + 5} text-anchor="end">${Math.round(top * f)}</text></g>`)}
+      ${[0, 6, 12, 18, 24].map((h) => html`<text x=${L + (h / 24) * (W - L - 8)} y=${H - 6} text-anchor=${h === 24 ? 'end' : h === 0 ? 'start' : 'middle'}>${h === 24 ? C.nowWord : C.hoursAgo(24 - h)}</text>`)}
+      ${items.length > 1 ? html`<polygon points=${`${X(items[0].at)},${Y(0)} ${line} ${X(items[items.length - 1].at)},${Y(0)}`} class="area" /><polyline points=${line} class="curve" />` : null}</svg>
+    <figcaption>${C.plotWords(peak.pending, peak.at ? when(peak.at) : '', Math.round(longest / 60000), away, items.length)}</figcaption></figure>`;
+}
+
+const Fact = ({ name, children }) => html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`;
+
+function Facts({ s }) {
+  const equal = s.replica_equal === null ? C.notCompared : s.replica_equal ? C.equal : C.unequal;
+  return html`<dl class="facts">
+    <${Fact} name=${C.pending}>${s.pending}${s.oldest_pending_at ? html` <span class="muted">${C.oldest(since(s.oldest_pending_at))}</span>` : null}<//>
+    <${Fact} name=${C.conflicts}>${s.conflicts_open}<//><${Fact} name=${C.quarantined}>${s.quarantined}<//>
+    <${Fact} name=${C.contact}>${s.last_contact_at ? since(s.last_contact_at) : T.sync.noTime}<//>
+    <${Fact} name=${C.push}>${s.last_push_at ? since(s.last_push_at) : T.sync.noTime}<//><${Fact} name=${C.pull}>${s.last_pull_at ? since(s.last_pull_at) : T.sync.noTime}<//>
+    <${Fact} name=${C.copy}>${equal}${s.verified_at ? html` <span class="muted">${since(s.verified_at)}</span>` : null}<//>
+    <${Fact} name=${C.cut}>${s.cursor} / ${s.head < 0 ? '?' : s.head}<//><${Fact} name=${C.clock}>${s.clock_offset_ms === null ? T.unknown : `${s.clock_offset_ms} ms`}<//>
+    <${Fact} name=${C.catalog}>${s.catalog_version}<//><${Fact} name=${C.node}>${s.node} · ${s.site} · ${s.tenant}<//><${Fact} name=${C.id}><code>${s.node_id}</code> (${s.incarnation})<//></dl>`;
+}
+
+function Quarantine({ again }) {
+  const [reply, problem, reload] = useReply('quarantine', 0);
+  const [error, setError] = useState(null);
+  const act = async (q, what, body) => {
+    setError(null);
+    try {
+      await request('POST', `/api/v1/quarantine/${q.seq}/${what}`, { body, key: crypto.randomUUID() });
+      reload();
+      again();
+    } catch (p) {
+      setError(p);
+    }
+  };
+  if (problem) return html`<p class="muted">${problemText(problem)}</p>`;
+  if (!reply || reply.items.length === 0) return html`<p class="muted">${C.noQuarantine}</p>`;
+  return html`${error ? html`<p class="error" role="alert">${problemText(error)}</p>` : null}<ul class="rows">${reply.items.map((q) => html`<li key=${q.seq}><p><b>${q.table}</b> <span class="muted">${q.op} · ${when(q.at)} · ${q.sqlstate || ''}</span></p><p>${q.reason}</p>
+    <p class="buttons"><button onClick=${() => act(q, 'retry', {})}>${C.retry}</button><button onClick=${() => { const why = prompt(C.dropWhy); if (why) act(q, 'drop', { reason: why }); }}>${C.drop}</button></p></li>`)}</ul>`;
+}
+
+function Devices() {
+  const [reply, problem, reload] = useReply('devices', 30000);
+  const [name, setName] = useState('');
+  const [kind, setKind] = useState('tablet');
+  const [offer, setOffer] = useState(null);
+  const [error, setError] = useState(null);
+  const [sure, setSure] = useState('');
+  if (problem) return html`<p class="muted">${problemText(problem)}</p>`;
+  const attempt = async (fn) => {
+    setError(null);
+    try {
+      await fn();
+      reload();
+    } catch (p) {
+      setError(p);
+    }
+  };
+  const pair = (e) => {
+    e.preventDefault();
+    attempt(async () => setOffer(await request('POST', '/api/v1/devices/pairing', { body: { name: name.trim(), class: kind } })));
+  };
+  const items = ((reply && reply.items) || []).filter((d) => !d.revoked_at);
+  return html`${error ? html`<p class="error" role="alert"><${Icon} name="warn" />${problemText(error)}</p>` : null}
+    ${items.length === 0 ? html`<p class="muted">${C.noDevices}</p>` : html`<ul class="rows">${items.map((d) => html`<li key=${d.id} class="due"><div class="what"><b>${d.name}</b> <span class="muted">${C.classes[d.class] || d.class} · ${d.last_seen_at ? C.seen(since(d.last_seen_at)) : C.neverSeen}${d.last_user && (d.last_user.name || d.last_user) ? ` · ${d.last_user.name || d.last_user}` : ''}</span></div>
+      ${sure === d.id ? html`<button class="danger" onClick=${() => attempt(() => request('DELETE', `/api/v1/devices/${d.id}`))}>${C.revokeSure}</button>` : html`<button onClick=${() => setSure(d.id)}>${C.revoke}</button>`}</li>`)}</ul>`}
+    <form onSubmit=${pair} class="pairform"><${Field} id="devname" label=${C.newName}><input id="devname" required maxlength="64" value=${name} onInput=${(e) => setName(e.target.value)} /><//>
+      <${Choice} name="class" legend=${C.newClass} options=${Object.entries(C.classes)} value=${kind} onChange=${setKind} /><button type="submit">${C.pair}</button></form>
+    ${offer ? html`<div class="offer" role="status"><p>${C.offer(offer.name)}</p><p class="code">${offer.code}</p><p class="muted">${C.offerUntil(when(offer.expires_at))}</p><p class="muted"><code>${offer.url}</code></p></div>` : null}`;
+}
+
+export function Console() {
+  const [status] = useShared('status');
+  const [history] = useReply('sync/history', 60000);
+  const [fresh, problem, again] = useReply('sync', POLL_MS);
+  const [busy, setBusy] = useState('');
+  useTick(5);
+  const s = fresh || status;
+  if (!s) return problem ? html`<${Failed} problem=${problem} onRetry=${again} />` : html`<p class="center">${T.loading}</p>`;
+  const state = !s.online && s.state !== 'attention' ? 'offline' : s.state;
+  const run = async (what) => {
+    setBusy(what);
+    try {
+      await request('POST', `/api/v1/sync/${what}`, { body: {} });
+      notice('good', C.begun[what]);
+    } catch (p) {
+      notice('wait', problemText(p));
+    }
+    setBusy('');
+    again();
+  };
+  return html`<section class=${`panel stateword state-${state}`}><h1 class="word"><${Icon} name=${{ current: 'ok', syncing: 'up', offline: 'off', attention: 'warn' }[state]} />${C.states[state]}</h1>
+      <p>${s.since ? C.since(when(s.since)) : ''} ${s.reason || ''}</p>
+      <p class="buttons"><button onClick=${() => run('now')} disabled=${!!busy}>${C.now}</button><button onClick=${() => run('verify')} disabled=${!!busy}>${C.verify}</button></p></section>
+    <div class="chart console"><div class="stackone"><section class="panel"><h2>${C.facts}</h2><${Facts} s=${s} /></section><section class="panel"><h2>${C.plot}</h2>${history ? html`<${Plot} items=${history.items} />` : null}</section></div>
+      <div class="stackone"><section class="panel"><h2>${C.quarantineTitle}</h2><${Quarantine} key=${s.quarantined} again=${again} /></section>${get('session').roles.some((r) => MANAGE.includes(r)) ? html`<section class="panel"><h2>${C.devices}</h2><${Devices} /></section>` : null}</div></div>`;
+}
