@@ -63,7 +63,7 @@ function Medicines({ chart, days }) {
 function Page({ p, chart, days, at }) {
   const e = chart.encounter;
   const facts = [ageText(chart.patient), chart.patient.sex && T.patient.sex[chart.patient.sex], born(chart.patient), (chart.identifiers || []).length ? `${T.patient.number} ${chart.identifiers[0].value}` : ''].filter(Boolean).join(' · ');
-  return html`<section class="sheet"><h2>${currentBed(chart).join(' / ') || T.patient.noBed} · <span lang="">${fullName(chart.patient)}</span></h2><p>${facts}</p>
+  return html`<section class="sheet" tabindex="0" aria-label=${fullName(chart.patient)}><h2>${currentBed(chart).join(' / ') || T.patient.noBed} · <span lang="">${fullName(chart.patient)}</span></h2><p>${facts}</p>
     <dl><dt>${T.patient.code}</dt><dd><b>${(e && e.code_status) || T.unknown}</b></dd><dt>${T.chart.allergies}</dt><dd><b>${allergyText(chart.allergies)}</b></dd>
       ${chart.patient.isolation ? html`<dt>${T.board.isolation}</dt><dd>${chart.patient.isolation}</dd>` : null}
       <dt>${T.chart.problems}</dt><dd>${(chart.conditions || []).map((c) => c.display || c.code).join('; ') || T.chart.none}</dd><dt>${T.chart.vitals}</dt><dd>${vitalsText(chart)}</dd>
@@ -85,7 +85,7 @@ export function Paper({ args: [ward] }) {
       <label>${T.paper.days} <select value=${days} onChange=${(e) => setDays(Number(e.target.value))}>${DAYS.map((d) => html`<option key=${d} value=${d}>${d}</option>`)}</select></label>
       <button class="main" onClick=${() => print()}>${T.paper.print}</button></div>
     <p class="noprint muted lead">${T.paper.help}</p>
-    <section class="sheet"><h2>${got.ward.name}: ${T.paper.census}</h2><p class="stamp">${at}</p>
+    <section class="sheet" tabindex="0" aria-label=${T.paper.census}><h2>${got.ward.name}: ${T.paper.census}</h2><p class="stamp">${at}</p>
       <table><thead><tr>${[T.patient.bed, T.paper.patient, T.patient.born, T.patient.code, T.chart.allergies, 'NEWS2'].map((h) => html`<th scope="col" key=${h}>${h}</th>`)}</tr></thead>
       <tbody>${got.list.map((p, i) => html`<tr key=${p.stay.id}><td><b>${p.place && p.place.kind === 'bed' ? p.place.name : T.board.unplaced}</b></td><td lang="">${fullName(p.patient)}</td><td>${p.patient ? p.patient.birth_date : ''}</td>
         <td>${(got.charts[i].encounter && got.charts[i].encounter.code_status) || ''}</td><td>${allergyText(got.charts[i].allergies)}</td><td>${p.scored ? `${p.scored.score.missing.length ? '≥ ' : ''}${p.scored.score.total} (${when(p.scored.effective_at)})` : ''}</td></tr>`)}</tbody></table>
