@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from './preact.js';
 import { T } from './strings.js';
 import { readAll } from './api.js';
-import { notice } from './state.js';
+import { get, notice } from './state.js';
 import { localInput, now } from './time.js';
 import { news2 } from './news2.js';
 import { MEASURES, checkEntered, numbers, toWrites } from './measures.js';
@@ -81,7 +81,7 @@ export function Vitals({ args: [id] }) {
       <div class="fields"><${Field} id="at" label=${T.vitals.at} error=${shown.at}><div class="num"><input id="at" type="datetime-local" value=${atText || localInput(now())} max=${localInput(now())} aria-invalid=${shown.at ? 'true' : undefined}
         onInput=${(e) => setAt(e.target.value)} /></div><//></div>
       ${now() - at > LATE_MS ? html`<label class="tick"><input type="checkbox" name="paper" checked=${paper} onChange=${(e) => setPaper(e.target.checked)} /><span>${T.vitals.paper}<small class="help">${T.vitals.paperHelp}</small></span></label>
-        ${paper ? html`<div class="fields"><${Field} id="by" label=${T.vitals.by}><select id="by" value=${by} onChange=${(e) => setBy(e.target.value)}><option value="">${T.vitals.byMe}</option>${staff.map((p) => html`<option key=${p.id} value=${p.id}>${[p.given_names, p.family_name].filter(Boolean).join(' ')}</option>`)}</select><//></div>` : null}` : null}
+        ${paper ? html`<div class="fields"><${Field} id="by" label=${T.vitals.by}><select id="by" value=${by} onChange=${(e) => setBy(e.target.value)}><option value="">${T.vitals.byMe}</option>${staff.filter((p) => p.id !== get('session').staff.id).map((p) => html`<option key=${p.id} value=${p.id}>${[p.given_names, p.family_name].filter(Boolean).join(' ')}</option>`)}</select><//></div>` : null}` : null}
       ${doubts.length ? html`<div class="doubts">${doubts.map((d) => html`<p>${d}</p>`)}
         <label class="tick"><input id="sure" type="checkbox" checked=${sure} aria-invalid=${tried && !sure ? 'true' : undefined} onChange=${(e) => setSure(e.target.checked)} /><span>${T.vitals.confirm}</span></label></div>` : null}
       ${shown.all ? html`<p class="error" role="alert">${shown.all}</p>` : null}
