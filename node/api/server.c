@@ -22,6 +22,9 @@ static const struct net_http_route routes[] = {
     {"GET", "/openapi.json", 0, true, api_on_openapi}, /* anybody: the shape, no data */
     {"GET", "/trust", 0, true, api_on_trust},          /* anybody: needed before trust */
     {"GET", "/trust/ca.crt", 0, true, api_on_trust_ca},
+    {"GET", "/trust/ca.mobileconfig", 0, true, api_on_trust_profile},
+    {"GET", "/trust/qr.svg", 0, true, api_on_trust_qr},
+    {"GET", "/trust/info", 0, true, api_on_trust_info},
     {"POST", "/api/v1/session", 16 * 1024, true,
      api_on_login}, /* anybody: that is where one logs in */
     /* All below: api_begin asks for a session, each table's route for the role's permission. */

@@ -24,6 +24,7 @@
 #include "sync/base/sandbox.h"
 #include "sync/seal/seal.h"
 
+enum { CERTIFICATE_LOOK_MS = 5000 };
 enum { LOCK_PATIENCE_MS = 3000, LOCK_LOOK_MS = 50 };
 
 struct daemon {
@@ -31,6 +32,8 @@ struct daemon {
     const char *dir;
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
+    uv_fs_poll_t watch; /* the hospital's own certificate */
+    bool watching;
     int lock;
     struct node_identity_file identity;
     uint8_t ticket[NODE_TICKET_BYTES];
@@ -217,6 +220,8 @@ static void store_closed(void *user)
     (void)signal(SIGTERM, SIG_IGN); /* a second one must not cut the end short */
     uv_close((uv_handle_t *)&d->interrupt, NULL);
     uv_close((uv_handle_t *)&d->hangup, NULL);
+    if (d->watching)
+        uv_close((uv_handle_t *)&d->watch, NULL);
 }
 
 static void engine_stopped(void *user)
@@ -269,9 +274,8 @@ static void on_term(uv_signal_t *handle, int number)
     stop(handle->data);
 }
 
-static void on_hangup(uv_signal_t *handle, int number)
+static void reload(struct daemon *d)
 {
-    struct daemon *d = handle->data;
     struct base_err err = {0};
     int rc = read_certificates(d, &err);
     if (rc == 0)
@@ -281,6 +285,33 @@ static void on_hangup(uv_signal_t *handle, int number)
         base_log(BASE_LOG_INFO, "reloaded", "the LAN certificate");
     else
         base_log(BASE_LOG_ERROR, "reload_failed", "%s; the old certificate stays in use", err.text);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    reload(handle->data);
+}
+
+/* Certificate and key are two files: one that does not fit the other yet is looked at again with the next change,
+ * and until then the old pair stays in use. */
+static void on_changed(uv_fs_poll_t *handle, int status, const uv_stat_t *before,
+                       const uv_stat_t *now)
+{
+    struct daemon *d = handle->data;
+    if (status == 0 && !d->stopping)
+        reload(d);
+}
+
+static void watch_certificate(struct daemon *d)
+{
+    const char *key = base_config_text(d->cli->config, "api", "key");
+    const char *cert = base_config_text(d->cli->config, "api", "certificate");
+    if (cert[0] == '\0')
+        return;
+    d->watch.data = d;
+    (void)uv_fs_poll_init(&d->loop, &d->watch);
+    d->watching = true;
+    (void)uv_fs_poll_start(&d->watch, on_changed, key[0] != '\0' ? key : cert, CERTIFICATE_LOOK_MS);
 }
 
 static void on_store_failed(void *user, int rc, const char *text)
@@ -331,6 +362,7 @@ static void run(struct daemon *d)
         base_log(BASE_LOG_INFO, "serving", "node %s on port %u", d->identity.id.node_name,
                  node_api_port(d->api));
         node_engine_audit(d->engine, "start", "ok", "everward " EW_VERSION);
+        watch_certificate(d);
         notify("READY=1");
     }
     (void)uv_run(&d->loop, UV_RUN_DEFAULT);

@@ -2,6 +2,10 @@
 
 import json
 import os
+import shutil
+import socket
+import ssl
+import subprocess
 import time
 import unittest
 import uuid
@@ -216,6 +220,43 @@ class Ward(unittest.TestCase):
         self.at_a.close()
         again = self.at_a.post("observation", {"patient_id": patient, "code": "1"}, key=key)
         self.assertEqual((again.status, again.body), (201, first.body))
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+class Certificate(unittest.TestCase):
+    def make(self, folder, name):
+        """A hospital's own pair; its DER."""
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3", "-subj",
+                        f"/CN={name}", "-addext", "subjectAltName=DNS:localhost", "-keyout", f"{folder}/new.key", "-out",
+                        f"{folder}/new.crt"], check=True, capture_output=True, timeout=30)
+        with open(f"{folder}/new.crt", encoding="ascii") as f:
+            der = ssl.PEM_cert_to_DER_cert(f.read())
+        os.rename(f"{folder}/new.crt", f"{folder}/own.crt")
+        os.rename(f"{folder}/new.key", f"{folder}/own.key")
+        return der
+
+    def shown(self, port):
+        context = ssl._create_unverified_context()
+        with socket.create_connection(("127.0.0.1", port), 5) as raw, context.wrap_socket(raw, server_hostname="localhost") as tls:
+            return tls.getpeercert(binary_form=True)
+
+    def test_the_hospitals_own_pair_is_used_and_taken_anew_when_it_changes(self):
+        folder = os.path.join(s.folder, "own")
+        os.makedirs(folder, exist_ok=True)
+        first = self.make(folder, "first")
+        text = open(a.config, encoding="utf-8").read()
+        self.addCleanup(lambda: (a.stop(), open(a.config, "w", encoding="utf-8").write(text), a.start()))
+        with open(a.config, "w", encoding="utf-8") as f:
+            f.write(text.replace("[api]", f"[api]\ncertificate = {folder}/own.crt\nkey = {folder}/own.key", 1))
+        a.stop()
+        a.start()
+        self.assertEqual(self.shown(a.port), first)
+        second = self.make(folder, "second")
+        until(lambda: self.shown(a.port) == second)
+        with open(f"{folder}/own.key", "w", encoding="ascii") as f:
+            f.write("not a key\n")
+        until(lambda: "reload_failed" in a.log())
+        self.assertEqual(self.shown(a.port), second, "the old pair stays in use")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """Tablets: paired once, known by name, revoked; PIN, locking and idle times on them."""
 
+import hashlib
+import plistlib
+import ssl
 import unittest
 import uuid
+from xml.etree import ElementTree
 
 from api_fixture import PASSWORD, Client, Node, have_server
 
@@ -209,6 +213,27 @@ class Pins(unittest.TestCase):
             self.assertEqual(tablet.send("POST", "session/unlock", {"pin": "470815"}, token).code, "not_logged_in")
         finally:
             own.close()
+
+
+class Trust(unittest.TestCase):
+    def test_anybody_gets_the_authoritys_certificate_in_each_form_and_nothing_else(self):
+        with open(f"{node.folder}/ca.pem", encoding="ascii") as f:
+            pem = f.read()
+        der = ssl.PEM_cert_to_DER_cert(pem)
+        digest = hashlib.sha256(der).hexdigest().upper()
+        fingerprint = ":".join(digest[i:i + 2] for i in range(0, 64, 2))
+        client = Client(node)
+        page = client.get("/trust")
+        self.assertIn(fingerprint, page.body.decode())
+        self.assertIn("<svg", page.body.decode())
+        self.assertEqual(client.get("/trust/info").json["fingerprint"], fingerprint)
+        self.assertEqual(client.get("/trust/ca.crt").body.decode(), pem)
+        profile = plistlib.loads(client.get("/trust/ca.mobileconfig").body)
+        self.assertEqual(profile["PayloadContent"][0]["PayloadContent"], der)
+        ElementTree.fromstring(client.get("/trust/qr.svg").body)
+        evil = client.send("GET", "/trust", headers={"Host": 'x"><script>alert(1)</script>'})
+        self.assertNotIn(b"<script", evil.body)
+        client.close()
 
 
 if __name__ == "__main__":
