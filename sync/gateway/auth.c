@@ -117,6 +117,10 @@ static void check_token(struct gateway *gw, struct net_http_exchange *x, const s
         rc = base_fail(&err, BASE_EAUTH, "the token names another node");
     if (rc == 0 && !base_uuid_equal(&token.tenant_id, &key->tenant))
         rc = base_fail(&err, BASE_EAUTH, "the token names another tenant");
+    if (rc == BASE_ENOMEM) {
+        gw_reply_no_conn(gw, x, rc);
+        return;
+    }
     if (rc != 0) {
         unauthorized(gw, x, err.text);
         return;
@@ -208,7 +212,12 @@ void gw_authenticate(struct gateway *gw, struct net_http_exchange *x, gw_who_cb 
         unauthorized(gw, x, "this request needs a bearer token");
         return;
     }
-    if (net_token_peek(&token, text, strlen(text), &err) != 0) {
+    int rc = net_token_peek(&token, text, strlen(text), &err);
+    if (rc == BASE_ENOMEM) {
+        gw_reply_no_conn(gw, x, rc);
+        return;
+    }
+    if (rc != 0) {
         unauthorized(gw, x, err.text);
         return;
     }

@@ -13,8 +13,10 @@ enum { ID_BYTES_MAX = 40, SIG_TEXT_BYTES_MAX = 100, CHAIN_TEXT = 2 * CORE_CHAIN_
 
 static void refuse(struct push *p, int status, const char *code, int line)
 {
-    p->status = status;
-    p->code = code;
+    /* Nobody's bytes are bad for our want of memory: the node comes again. */
+    bool ours = p->err.code == BASE_ENOMEM;
+    p->status = ours ? 503 : status;
+    p->code = ours ? "busy" : code;
     p->line = line;
 }
 
@@ -89,11 +91,14 @@ static bool check_signature(struct push *p, const char *header, size_t header_le
     base_buf_add(&msg, header, header_len);
     base_buf_char(&msg, '\n');
     base_buf_add(&msg, chain_text, CHAIN_TEXT);
-    bool ok = base_buf_check(&msg) == 0 &&
-              seal_base64url_decode(sig, sizeof sig, &len, sig_text, strlen(sig_text)) &&
+    int rc = base_buf_check(&msg);
+    bool ok = rc == 0 && seal_base64url_decode(sig, sizeof sig, &len, sig_text, strlen(sig_text)) &&
               len == sizeof sig && seal_verify(sig, msg.data, msg.len, p->who.public_key);
     base_buf_release(&msg);
-    if (!ok) {
+    if (rc != 0) {
+        (void)base_fail(&p->err, rc, "the signature could not be checked");
+        refuse(p, 503, "busy", 0);
+    } else if (!ok) {
         (void)base_fail(&p->err, BASE_EAUTH, "the signature is not this node's over this push");
         refuse(p, 400, "bad_signature", 0);
     }

@@ -9,7 +9,7 @@ enum { PART_BYTES_MAX = NET_TOKEN_BYTES_MAX * 3 / 4 + 3 };
 
 static void put_text(struct base_buf *b, const char *name, const char *value)
 {
-    base_buf_printf(b, "%s\"%s\":", b->data[b->len - 1] == '{' ? "" : ",", name);
+    base_buf_printf(b, "%s\"%s\":", b->len == 1 ? "" : ",", name);
     base_buf_json_str(b, value);
 }
 
@@ -43,10 +43,12 @@ int net_token_make(struct base_buf *out, const struct net_token *claims, net_tok
     base_buf_printf(&json, "{\"alg\":\"EdDSA\",\"typ\":\"JWT\",\"kid\":\"%s\"}", kid);
     seal_base64url(&token, json.data, json.len);
     base_buf_char(&token, '.');
+    int rc = base_buf_check(&json); /* clearing forgets it */
     base_buf_clear(&json);
     put_claims(&json, claims);
     seal_base64url(&token, json.data, json.len);
-    int rc = base_buf_check(&json) != 0 ? base_buf_check(&json) : base_buf_check(&token);
+    if (rc == 0)
+        rc = base_buf_check(&json) != 0 ? base_buf_check(&json) : base_buf_check(&token);
     if (rc != 0) {
         rc = base_fail(err, rc, "a token could not be made: %s", base_code_text(rc));
         goto out;

@@ -1,4 +1,5 @@
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "sync/seal/seal.h"
 
@@ -30,12 +31,17 @@ static int decompress(ZSTD_DStream *z, struct base_buf *out, const void *data, s
         size_t room = out->max > out->len ? out->max - out->len : 0;
         if (room > COMPRESS_STEP_BYTES)
             room = COMPRESS_STEP_BYTES;
-        char *to = room == 0 ? NULL : base_buf_reserve(out, room);
-        if (to == NULL)
+        if (room == 0)
             return base_fail(err, BASE_ETOOBIG, "a compressed body unpacks to more than %zu bytes",
                              out->max);
+        char *to = base_buf_reserve(out, room);
+        if (to == NULL)
+            return base_fail(err, base_buf_check(out), "no room to unpack a body: %s",
+                             base_code_text(base_buf_check(out)));
         ZSTD_outBuffer step = {to, room, 0};
         left = ZSTD_decompressStream(z, &step, &in);
+        if (ZSTD_isError(left) && ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+            return base_fail(err, BASE_ENOMEM, "out of memory for zstd");
         if (ZSTD_isError(left))
             return base_fail(err, BASE_ECORRUPT, "a body is not valid zstd");
         out->len += step.pos;
