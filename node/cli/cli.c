@@ -2,6 +2,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "node/cli/files.h"
+#include "node/store/copy.h"
 
 const char *node_cli_state_dir(const struct node_cli *cli)
 {
@@ -31,6 +35,55 @@ int node_cli_key_source(const struct node_cli *cli, struct node_keys_source *out
                          "keys.source must be file, passphrase or credential, not \"%s\"", source);
     }
     return 0;
+}
+
+/* Which of the two opens the store? Asked, not guessed: dropping the wrong one would lose everything. */
+static int settle_next(const char *dir, const struct node_keys_source *source,
+                       const struct node_keys *now, struct base_err *err)
+{
+    char path[NODE_PATH_BYTES_MAX];
+    struct node_keys *next = NULL;
+    struct node_store_facts facts;
+    struct base_err ignored = {0};
+    node_path(path, dir, "node.db");
+    if (!node_file_exists(dir, NODE_KEYS_NEXT_FILE))
+        return 0;
+    if (node_store_look(path, node_keys_data(now), &facts, &ignored) == 0) {
+        node_path(path, dir, "node.db.next");
+        (void)unlink(path);
+        return node_keys_next_drop(dir, err);
+    }
+    int rc = node_keys_next_open(dir, source, &next, err);
+    if (rc == 0)
+        rc = node_store_look(path, node_keys_data(next), &facts, err);
+    node_keys_free(next);
+    return rc == 0 ? node_keys_next_take(dir, err)
+                   : base_err_prefix(err, rc, "neither %s nor %s opens the store", NODE_KEYS_FILE,
+                                     NODE_KEYS_NEXT_FILE);
+}
+
+int node_cli_keys_open(const struct node_cli *cli, struct node_keys **out, struct base_err *err)
+{
+    char key_file[NODE_PATH_BYTES_MAX];
+    struct node_keys_source source;
+    struct node_keys *keys = NULL;
+    const char *dir = node_cli_state_dir(cli);
+    bool half = node_file_exists(dir, NODE_KEYS_NEXT_FILE);
+    int rc = node_cli_key_source(cli, &source, key_file, sizeof key_file, err);
+    if (rc == 0)
+        rc = node_keys_open(dir, &source, &keys, err);
+    if (rc == 0 && half) {
+        rc = settle_next(dir, &source, keys, err);
+        node_keys_free(keys);
+        keys = NULL;
+        if (rc == 0)
+            rc = node_keys_open(dir, &source, &keys, err);
+    }
+    if (rc == 0)
+        *out = keys;
+    else
+        node_keys_free(keys);
+    return rc;
 }
 
 static enum node_exit exit_of(int code)

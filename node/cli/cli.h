@@ -39,6 +39,8 @@ const char *node_cli_state_dir(const struct node_cli *cli);
 /* The wrapping key's source by the configuration. key_file: room for a path that lives as long as the source. */
 int node_cli_key_source(const struct node_cli *cli, struct node_keys_source *out, char *key_file,
                         size_t key_file_bytes, struct base_err *err);
+/* The node's keys; what a change of the data key left half done is settled first. Alone on the folder. */
+int node_cli_keys_open(const struct node_cli *cli, struct node_keys **out, struct base_err *err);
 /* Prints "everward: text" to stderr and gives the exit code that fits the error. */
 int node_cli_fail(const struct base_err *err);
 

@@ -26,14 +26,6 @@ static int lock_folder(const char *dir, int *out, struct base_err *err)
     return 0;
 }
 
-static int open_keys(const struct node_cli *cli, struct node_keys **out, struct base_err *err)
-{
-    char key_file[NODE_PATH_BYTES_MAX];
-    struct node_keys_source source;
-    int rc = node_cli_key_source(cli, &source, key_file, sizeof key_file, err);
-    return rc == 0 ? node_keys_open(node_cli_state_dir(cli), &source, out, err) : rc;
-}
-
 static int backup_without_daemon(const struct node_cli *cli, const char *to,
                                  struct node_backup_facts *f, struct base_err *err)
 {
@@ -44,7 +36,7 @@ static int backup_without_daemon(const struct node_cli *cli, const char *to,
     if (rc == 0)
         rc = lock_folder(dir, &lock, err);
     if (rc == 0)
-        rc = open_keys(cli, &keys, err);
+        rc = node_cli_keys_open(cli, &keys, err);
     if (rc == 0)
         rc = node_backup_make_verified(dir, keys, to, cli->verify, f, err);
     node_keys_free(keys);
@@ -173,7 +165,7 @@ static int restore(struct node_cli *cli, const char *bundle, struct node_backup_
     } else if (rc == 0) {
         rc = node_backup_keys(bundle, dir, err);
         if (rc == 0)
-            rc = open_keys(cli, &keys, err);
+            rc = node_cli_keys_open(cli, &keys, err);
     }
     if (rc == 0)
         rc = node_backup_restore(bundle, dir, keys, false, f, err);

@@ -7,7 +7,7 @@
 #include "sync/base/buf.h"
 
 static const char usage_text[] =
-    "keys takes rewrap file PATH, rewrap passphrase FILE, rewrap credential, escrow, or "
+    "keys takes rewrap file PATH, rewrap passphrase FILE, rewrap credential, rotate, escrow, or "
     "accept-recovery KEY";
 
 /* The same keys under another wrapping: one small file is written anew, also while the daemon runs. */
@@ -30,6 +30,9 @@ static int rewrap(struct node_cli *cli)
         return node_cli_usage(usage_text);
     next.ask_terminal = strcmp(word, "passphrase") == 0 && path == NULL;
     int rc = node_cli_key_source(cli, &now, key_file, sizeof key_file, &err);
+    if (rc == 0 && node_file_exists(node_cli_state_dir(cli), NODE_KEYS_NEXT_FILE))
+        rc = base_fail(&err, BASE_EBUSY,
+                       "the data key is being changed; try again after the next start");
     if (rc == 0)
         rc = node_keys_open(node_cli_state_dir(cli), &now, &keys, &err);
     if (rc == 0 && next.key_file != NULL) {
@@ -81,11 +84,25 @@ static int accept_recovery(struct node_cli *cli)
     return NODE_EXIT_OK;
 }
 
+static int rotate(struct node_cli *cli)
+{
+    int code;
+    cJSON *o = node_cli_call(cli, "{\"command\":\"rotate\"}", &code);
+    if (o == NULL)
+        return code;
+    (void)printf("the store is sealed under another data key; backups made before still open with "
+                 "what wrapped the keys of their time\n");
+    cJSON_Delete(o);
+    return NODE_EXIT_OK;
+}
+
 int node_cmd_keys(struct node_cli *cli)
 {
     const char *word = cli->word_count > 0 ? cli->words[0] : "";
     if (strcmp(word, "rewrap") == 0)
         return rewrap(cli);
+    if (strcmp(word, "rotate") == 0 && cli->word_count == 1)
+        return rotate(cli);
     if (strcmp(word, "escrow") == 0 && cli->word_count == 1)
         return escrow(cli);
     if (strcmp(word, "accept-recovery") == 0 && cli->word_count == 2)

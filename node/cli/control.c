@@ -321,6 +321,7 @@ static const struct {
                 {"audit_report", control_audit_report},
                 {"ping", do_ping},
                 {"escrow", control_escrow},
+                {"rotate", control_rotate},
                 {"accept_recovery", control_accept_recovery},
                 {"backup", control_backup},
                 {"pair", control_pair},
@@ -431,8 +432,9 @@ void node_control_api(struct node_control *c, struct node_api *api)
     c->api = api;
 }
 
-void node_control_keys(struct node_control *c, const struct node_keys *keys)
+void node_control_keys(struct node_control *c, const struct node_cli *cli, struct node_keys *keys)
 {
+    c->cli = cli;
     c->keys = keys;
 }
 

@@ -17,11 +17,12 @@ struct node_control;
 
 int node_control_start(struct node_control **out, struct uv_loop_s *loop, const char *state_dir,
                        struct node_store *store, struct node_engine *engine, struct base_err *err);
-/* What the trail's signatures are checked with; borrowed. At once after the start. */
 struct node_api;
 /* For what must reach sessions that are open. */
 void node_control_api(struct node_control *c, struct node_api *api);
-void node_control_keys(struct node_control *c, const struct node_keys *keys);
+struct node_cli;
+/* What signatures are checked, backups sealed and other data keys made with; borrowed. At once after the start. */
+void node_control_keys(struct node_control *c, const struct node_cli *cli, struct node_keys *keys);
 /* Closes socket and clients; done once everything is closed. */
 void node_control_stop(struct node_control *c, void (*done)(void *user), void *user);
 

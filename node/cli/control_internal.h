@@ -24,7 +24,9 @@ struct node_control {
     uv_pipe_t pipe;
     struct node_store *store;
     struct node_engine *engine;
-    const struct node_keys *keys;
+    const struct node_cli *cli;
+    struct node_keys *keys;
+    bool rotating;
     struct node_api *api; /* NULL: not told */
     char state_dir[4096];
     struct client *clients;
@@ -66,6 +68,9 @@ void control_device_revoke(struct client *k, const cJSON *o);
 void control_users(struct client *k, const cJSON *o);
 void control_user_unlock(struct client *k, const cJSON *o);
 void control_user_logout(struct client *k, const cJSON *o);
+
+/* control_rotate.c */
+void control_rotate(struct client *k, const cJSON *o);
 
 /* control_backup.c */
 void control_backup(struct client *k, const cJSON *o);

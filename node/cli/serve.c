@@ -112,8 +112,6 @@ static int read_certificates(struct daemon *d, struct base_err *err)
 
 static int open_files(struct daemon *d, struct base_err *err)
 {
-    char key_file[NODE_PATH_BYTES_MAX];
-    struct node_keys_source source;
     int rc = node_state_dir_check(d->dir, err);
     if (rc == 0)
         rc = lock_dir(d, err);
@@ -130,9 +128,7 @@ static int open_files(struct daemon *d, struct base_err *err)
     if (rc == 0)
         rc = node_ticket_read(d->dir, d->ticket, err);
     if (rc == 0)
-        rc = node_cli_key_source(d->cli, &source, key_file, sizeof key_file, err);
-    if (rc == 0)
-        rc = node_keys_open(d->dir, &source, &d->keys, err);
+        rc = node_cli_keys_open(d->cli, &d->keys, err);
     return rc == 0 ? read_certificates(d, err) : rc;
 }
 
@@ -332,7 +328,7 @@ static int start_all(struct daemon *d, struct base_err *err)
     if (rc == 0)
         rc = node_control_start(&d->control, &d->loop, d->dir, d->store, d->engine, err);
     if (rc == 0) {
-        node_control_keys(d->control, d->keys);
+        node_control_keys(d->control, d->cli, d->keys);
         node_control_api(d->control, d->api);
     }
     return rc;

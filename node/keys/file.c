@@ -120,7 +120,8 @@ out:
     return rc;
 }
 
-int node_keys_file_read(const char *dir, uint8_t *out, size_t bytes, struct base_err *err)
+int node_keys_file_read(const char *dir, const char *name, uint8_t *out, size_t bytes,
+                        struct base_err *err)
 {
     uint8_t more;
     size_t got = 0;
@@ -128,19 +129,19 @@ int node_keys_file_read(const char *dir, uint8_t *out, size_t bytes, struct base
     struct stat st;
     int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
-        return fail_errno(err, dir, NODE_KEYS_FILE, "open the folder");
-    int fd = openat(dir_fd, NODE_KEYS_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        return fail_errno(err, dir, name, "open the folder");
+    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
         rc = errno == ENOENT
                  ? base_fail(err, BASE_ENOTFOUND,
                              "no keys in %s; the node is not set up there, run setup or check the "
                              "path",
                              dir)
-                 : fail_errno(err, dir, NODE_KEYS_FILE, "open it");
+                 : fail_errno(err, dir, name, "open it");
         goto out;
     }
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        rc = base_fail(err, BASE_ECORRUPT, "%s/%s is not a regular file", dir, NODE_KEYS_FILE);
+        rc = base_fail(err, BASE_ECORRUPT, "%s/%s is not a regular file", dir, name);
         goto out;
     }
     while (got < bytes) {
@@ -148,7 +149,7 @@ int node_keys_file_read(const char *dir, uint8_t *out, size_t bytes, struct base
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            rc = fail_errno(err, dir, NODE_KEYS_FILE, "read it");
+            rc = fail_errno(err, dir, name, "read it");
         if (n <= 0)
             break;
         got += (size_t)n;
@@ -158,7 +159,7 @@ int node_keys_file_read(const char *dir, uint8_t *out, size_t bytes, struct base
             err, BASE_ECORRUPT,
             "%s/%s is damaged: it is not %zu bytes long. Restore it from the backup of the node's "
             "folder, or use the escrow",
-            dir, NODE_KEYS_FILE, bytes);
+            dir, name, bytes);
 out:
     if (fd >= 0)
         close(fd);
@@ -201,6 +202,26 @@ int node_keys_destroy(const char *dir, const char *key_file, struct base_err *er
     int fd = rc == 0 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (rc == 0 && (fd < 0 || fsync(fd) != 0))
         rc = fail_errno(err, dir, NODE_KEYS_FILE, "sync the folder");
+    if (fd >= 0)
+        (void)close(fd);
+    return rc;
+}
+
+int node_keys_next_drop(const char *dir, struct base_err *err)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%s", dir, NODE_KEYS_NEXT_FILE);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return base_fail(err, BASE_ETOOBIG, "the path is too long");
+    return shred(path, err);
+}
+
+int node_keys_next_take(const char *dir, struct base_err *err)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = 0;
+    if (fd < 0 || renameat(fd, NODE_KEYS_NEXT_FILE, fd, NODE_KEYS_FILE) != 0 || fsync(fd) != 0)
+        rc = fail_errno(err, dir, NODE_KEYS_NEXT_FILE, "put it in place");
     if (fd >= 0)
         (void)close(fd);
     return rc;

@@ -25,7 +25,8 @@ void node_keys_wrap_release(struct node_keys_wrap *w);
 int node_keys_key_read(const char *path, struct node_keys_wrap *out, struct base_err *err);
 
 /* file.c. Whole small files, durable when they return 0. */
-int node_keys_file_read(const char *dir, uint8_t *out, size_t bytes, struct base_err *err);
+int node_keys_file_read(const char *dir, const char *name, uint8_t *out, size_t bytes,
+                        struct base_err *err);
 /* replace false: BASE_EEXISTS if the file is there, checked in the same step that puts it there. */
 int node_keys_file_write(const char *dir, const char *name, mode_t mode, const void *bytes,
                          size_t len, bool replace, struct base_err *err);

@@ -152,7 +152,7 @@ static int unseal(const char *dir, const uint8_t *file, const struct node_keys_w
     return rc;
 }
 
-static int seal_to_dir(const char *dir, const struct node_keys *k,
+static int seal_to_dir(const char *dir, const char *name, const struct node_keys *k,
                        const struct node_keys_source *source, bool replace, struct base_err *err)
 {
     uint8_t file[FILE_BYTES];
@@ -162,9 +162,7 @@ static int seal_to_dir(const char *dir, const struct node_keys *k,
         return rc;
     rc = seal(k, &w, file, err);
     node_keys_wrap_release(&w);
-    return rc != 0
-               ? rc
-               : node_keys_file_write(dir, NODE_KEYS_FILE, 0600, file, FILE_BYTES, replace, err);
+    return rc != 0 ? rc : node_keys_file_write(dir, name, 0600, file, FILE_BYTES, replace, err);
 }
 
 int node_keys_create(const char *dir, const struct node_keys_source *source, struct node_keys **out,
@@ -177,7 +175,7 @@ int node_keys_create(const char *dir, const struct node_keys_source *source, str
         return BASE_ENOMEM;
     randombytes_buf(k->data, SEALED_BYTES);
     finish(k);
-    int rc = seal_to_dir(dir, k, source, false, err);
+    int rc = seal_to_dir(dir, NODE_KEYS_FILE, k, source, false, err);
     if (rc != 0)
         node_keys_free(k);
     else
@@ -185,13 +183,13 @@ int node_keys_create(const char *dir, const struct node_keys_source *source, str
     return rc;
 }
 
-int node_keys_open(const char *dir, const struct node_keys_source *source, struct node_keys **out,
-                   struct base_err *err)
+static int open_as(const char *dir, const char *name, const struct node_keys_source *source,
+                   struct node_keys **out, struct base_err *err)
 {
     uint8_t file[FILE_BYTES];
     struct node_keys_wrap w = {.bytes = NULL};
     struct node_keys *k = NULL;
-    int rc = node_keys_file_read(dir, file, FILE_BYTES, err);
+    int rc = node_keys_file_read(dir, name, file, FILE_BYTES, err);
     if (rc != 0)
         return rc;
     rc = node_keys_wrap_read(source, false, &w, err);
@@ -213,6 +211,43 @@ out:
     return rc;
 }
 
+int node_keys_open(const char *dir, const struct node_keys_source *source, struct node_keys **out,
+                   struct base_err *err)
+{
+    return open_as(dir, NODE_KEYS_FILE, source, out, err);
+}
+
+int node_keys_next_open(const char *dir, const struct node_keys_source *source,
+                        struct node_keys **out, struct base_err *err)
+{
+    return open_as(dir, NODE_KEYS_NEXT_FILE, source, out, err);
+}
+
+int node_keys_next_make(const char *dir, const struct node_keys *k,
+                        const struct node_keys_source *source, struct node_keys **out,
+                        struct base_err *err)
+{
+    struct node_keys *next = keys_alloc(err);
+    if (!next)
+        return BASE_ENOMEM;
+    memcpy(next, k, sizeof *next);
+    randombytes_buf(next->data, sizeof next->data);
+    finish(next);
+    int rc = seal_to_dir(dir, NODE_KEYS_NEXT_FILE, next, source, true, err);
+    if (rc != 0)
+        node_keys_free(next);
+    else
+        *out = next;
+    return rc;
+}
+
+void node_keys_adopt(struct node_keys *k, const struct node_keys *next)
+{
+    sodium_mprotect_readwrite(k);
+    memcpy(k->data, next->data, sizeof k->data);
+    sodium_mprotect_readonly(k);
+}
+
 void node_keys_free(struct node_keys *k)
 {
     sodium_free(k);
@@ -221,7 +256,7 @@ void node_keys_free(struct node_keys *k)
 int node_keys_rewrap(const char *dir, const struct node_keys *k,
                      const struct node_keys_source *source, struct base_err *err)
 {
-    return seal_to_dir(dir, k, source, true, err);
+    return seal_to_dir(dir, NODE_KEYS_FILE, k, source, true, err);
 }
 
 int node_keys_make_key_file(const char *path, struct base_err *err)
@@ -303,7 +338,7 @@ int node_keys_recover(const char *dir, const struct node_keys_source *source,
     node_keys_wrap_release(&secret);
     if (rc == 0) {
         finish(k);
-        rc = seal_to_dir(dir, k, source, false, err);
+        rc = seal_to_dir(dir, NODE_KEYS_FILE, k, source, false, err);
     }
     if (rc != 0)
         node_keys_free(k);

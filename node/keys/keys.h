@@ -32,7 +32,8 @@ enum {
 };
 
 /* The file inside the node's folder. */
-#define NODE_KEYS_FILE "keys.sealed"
+#define NODE_KEYS_FILE      "keys.sealed"
+#define NODE_KEYS_NEXT_FILE "keys.next" /* while the data key is being changed */
 
 /*
  * Where the wrapping key comes from. Asked in this order, the first that is there is taken; a
@@ -70,6 +71,21 @@ void node_keys_free(struct node_keys *k); /* wipes; NULL is fine */
 /* Seals the same keys under another wrapping key; the old one opens nothing afterwards. */
 int node_keys_rewrap(const char *dir, const struct node_keys *k,
                      const struct node_keys_source *source, struct base_err *err);
+
+/*
+ * Another data key, in steps that may end anywhere: _make writes keys.next (new data key, the other keys as they are); the
+ * store is written under it and put in place; _take makes it keys.sealed. Who starts and finds keys.next asks the store
+ * which of the two opens it, and takes or drops it.
+ */
+int node_keys_next_make(const char *dir, const struct node_keys *k,
+                        const struct node_keys_source *source, struct node_keys **out,
+                        struct base_err *err);
+int node_keys_next_open(const char *dir, const struct node_keys_source *source,
+                        struct node_keys **out, struct base_err *err); /* BASE_ENOTFOUND */
+int node_keys_next_take(const char *dir, struct base_err *err);
+int node_keys_next_drop(const char *dir, struct base_err *err); /* none there: fine */
+/* The data key of next in the place of k's; pointers stay what they are. No other thread reads the data key meanwhile. */
+void node_keys_adopt(struct node_keys *k, const struct node_keys *next);
 
 /* A new key file, mode 0400, 64 hex digits. BASE_EEXISTS if there is a file. */
 int node_keys_make_key_file(const char *path, struct base_err *err);

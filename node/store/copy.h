@@ -31,4 +31,20 @@ int node_store_check(const char *path, const uint8_t data_key[32], const uint8_t
 int node_store_restored(const char *path, const uint8_t data_key[32], const uint8_t audit_key[32],
                         struct base_err *err);
 
+/*
+ * The store under another data key, while it is open: writes wait, reads go on. For node_store_write with job.write and
+ * job.exclusive set. The copy is made first; then, with nothing in the WAL, the file takes the old one's place and every
+ * connection is opened anew at its next job. taken: called right behind that, on the writer's thread (keys.next becomes
+ * keys.sealed). rc 0: the old key opens nothing here any more.
+ */
+struct node_rekey {
+    struct node_job job;
+    const char *dir;
+    const uint8_t *old_key, *new_key; /* 32 bytes each, until done */
+    int (*taken)(struct node_rekey *r, struct base_err *err);
+    bool placed; /* out: the store is under the new key, whatever rc says of the rest */
+};
+/* The same without an open store. */
+int node_store_rekey_closed(struct node_rekey *r, struct base_err *err);
+
 #endif

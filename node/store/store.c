@@ -14,8 +14,6 @@
 #include "sync/base/clock.h"
 #include "sync/base/log.h"
 
-enum { PATH_BYTES_MAX = 4096 };
-
 void job_list_add(struct job_list *l, struct node_job *job)
 {
     if (l->first == NULL)
@@ -98,16 +96,19 @@ void worker_ends(struct node_store *s)
     uv_async_send(&s->async);
 }
 
-static void run_read(struct node_store *s, struct node_db *db, struct node_job *job)
+static void run_read(struct node_store *s, struct worker *w, struct node_job *job)
 {
+    struct node_db *db = &w->db;
     job->err = (struct base_err){0};
-    job->rc = worker_sql(db, "BEGIN", &job->err);
+    job->rc = worker_follow(w, &job->err);
+    if (job->rc == 0)
+        job->rc = worker_sql(db, "BEGIN", &job->err);
     if (job->rc == 0)
         job->rc = catalog_refresh(db, &job->err);
     if (job->rc == 0)
         job->rc = job->run(job, db, &job->err);
     stmt_reset_busy(db);
-    if (sqlite3_get_autocommit(db->sql) == 0)
+    if (db->sql != NULL && sqlite3_get_autocommit(db->sql) == 0)
         (void)worker_sql(db, "ROLLBACK", NULL);
     if (job->rc != 0)
         worker_failed(s, job->rc, job->err.text);
@@ -125,12 +126,19 @@ static void reader_main(void *arg)
     for (;;) {
         uv_mutex_lock(&s->mutex);
         struct node_job *job;
-        while ((job = job_list_take(&s->reads)) == NULL && !s->closing)
+        while ((job = job_list_take(&s->reads)) == NULL && !s->closing &&
+               w->generation == s->generation)
             uv_cond_wait(&s->read_wake, &s->mutex);
+        bool over = s->closing;
         uv_mutex_unlock(&s->mutex);
-        if (job == NULL)
+        if (job == NULL && over)
             break;
-        run_read(s, &w->db, job);
+        if (job == NULL) { /* nobody asks, but the old file and its key shall go */
+            if (worker_follow(w, NULL) != 0)
+                w->generation++; /* the next job says why */
+            continue;
+        }
+        run_read(s, w, job);
     }
     worker_ends(s);
 }
@@ -181,6 +189,8 @@ static void store_free(struct node_store *s)
         connection_close(&s->checkpointer.db);
     if (s->writer.open)
         connection_close(&s->writer.db);
+    if (s->vfs_before[0] != '\0')
+        (void)node_cryptvfs_unregister(s->vfs_before);
     if (s->vfs_registered)
         (void)node_cryptvfs_unregister(s->vfs);
     shared_catalog_drop(s->newest);
@@ -319,8 +329,8 @@ static int open_all(struct node_store *s, const char *dir, const uint8_t data_ke
                     struct base_err *err)
 {
     static atomic_int stores;
-    char path[PATH_BYTES_MAX];
-    if (snprintf(path, sizeof path, "%s/node.db", dir) >= (int)sizeof path)
+    const char *path = s->path;
+    if (snprintf(s->path, sizeof s->path, "%s/node.db", dir) >= (int)sizeof s->path)
         return base_fail(err, BASE_EINVALID, "the replica's folder has too long a name");
     connection_setup();
     snprintf(s->vfs, sizeof s->vfs, "everward-%d", atomic_fetch_add(&stores, 1));

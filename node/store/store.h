@@ -39,7 +39,8 @@ struct node_job {
     int rc;
     struct base_err err;
     bool write;
-    bool though_frozen;    /* a write that is taken all the same */
+    bool though_frozen; /* a write that is taken all the same */
+    bool exclusive;     /* a node_rekey (copy.h): alone on the writer, outside of a transaction */
     struct node_job *next; /* the queue's */
 };
 

@@ -12,7 +12,8 @@
 
 enum {
     STORE_LISTENERS_MAX = 8, /* moved and failed together */
-    STORE_VFS_NAME_BYTES = 32
+    STORE_VFS_NAME_BYTES = 32,
+    STORE_PATH_BYTES = 4096
 };
 
 struct job_list {
@@ -37,6 +38,7 @@ struct worker {
     struct node_db db;
     uv_thread_t thread;
     bool open, running;
+    int generation; /* of the file its connection is to */
 };
 
 /* Who moves the WAL's pages into the database while the writer goes on. */
@@ -53,6 +55,7 @@ struct node_store {
     struct interned *names;
     int running;
     bool closing, frozen;
+    int generation; /* one more with each other data key */
     int failed_rc;
     char failed_text[BASE_ERR_TEXT_BYTES];
     /* ---- the loop's, or unchanging ---- */
@@ -70,7 +73,9 @@ struct node_store {
     void (*closed)(void *user);
     void *closed_user;
     bool vfs_registered;
-    char vfs[STORE_VFS_NAME_BYTES];
+    char vfs[STORE_VFS_NAME_BYTES];        /* of the present generation; the mutex's */
+    char vfs_before[STORE_VFS_NAME_BYTES]; /* "": no connection is left on it */
+    char path[STORE_PATH_BYTES];
 };
 
 void job_list_add(struct job_list *l, struct node_job *job);
@@ -81,6 +86,9 @@ int worker_sql(struct node_db *db, const char *sql, struct base_err *err);
 /* Disk full, damage: the loop hears of it once, however many jobs it hit. */
 void worker_failed(struct node_store *s, int rc, const char *text);
 void worker_ends(struct node_store *s);
+/* The connection is to the present file: opened anew if another data key has come. */
+int worker_follow(struct worker *w, struct base_err *err);
+void rekey_run(struct worker *w, struct node_job *job);
 void catalog_publish(struct node_store *s, struct shared_catalog *c);
 void writer_main(void *arg);
 void checkpointer_main(void *arg);

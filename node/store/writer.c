@@ -115,7 +115,8 @@ static void group_done(struct node_store *s, struct job_list *group, struct move
 static struct node_job *next_job(struct node_store *s, struct job_list *l)
 {
     uv_mutex_lock(&s->mutex);
-    struct node_job *job = job_list_take(l);
+    bool alone = l->first != NULL && l->first->exclusive;
+    struct node_job *job = alone ? NULL : job_list_take(l);
     uv_mutex_unlock(&s->mutex);
     return job;
 }
@@ -197,13 +198,21 @@ void checkpointer_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "store-check");
     uv_mutex_lock(&s->mutex);
     while (!s->closing) {
-        if (s->check != CHECK_WANTED) {
+        if (s->check != CHECK_WANTED && w->generation == s->generation) {
             uv_cond_wait(&s->check_wake, &s->mutex);
+            continue;
+        }
+        if (s->check != CHECK_WANTED) { /* another data key: the old file and its key shall go */
+            uv_mutex_unlock(&s->mutex);
+            bool followed = worker_follow(w, NULL) == 0;
+            uv_mutex_lock(&s->mutex);
+            w->generation = followed ? w->generation : s->generation;
             continue;
         }
         s->check = CHECK_RUNS;
         uv_mutex_unlock(&s->mutex);
-        checkpoint(&w->db, SQLITE_CHECKPOINT_PASSIVE);
+        if (worker_follow(w, NULL) == 0)
+            checkpoint(&w->db, SQLITE_CHECKPOINT_PASSIVE);
         uv_mutex_lock(&s->mutex);
         s->check = CHECK_DONE;
     }
@@ -244,6 +253,13 @@ void writer_main(void *arg)
     struct node_job *job;
     (void)pthread_setname_np(pthread_self(), "store-writer");
     while ((job = wait_write(w->store, &w->db)) != NULL)
-        run_group(w->store, &w->db, job);
+        if (job->exclusive) {
+            struct job_list one = {0};
+            rekey_run(w, job);
+            job_list_add(&one, job);
+            group_done(w->store, &one, NULL);
+        } else {
+            run_group(w->store, &w->db, job);
+        }
     worker_ends(w->store);
 }

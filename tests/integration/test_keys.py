@@ -3,7 +3,11 @@
 Real programs: everward, everward-gateway, PostgreSQL (stack.py)."""
 
 import os
+import random
 import shutil
+import subprocess
+import threading
+import time
 import unittest
 import uuid
 
@@ -151,6 +155,82 @@ class Wrapping(Case):
         finally:
             del os.environ["CREDENTIALS_DIRECTORY"]
         self.assertNotEqual(n.run("serve").returncode, 0)
+
+
+class Rotation(Case):
+    def write_on(self, n):
+        """A writer that survives its node; its answered rows."""
+        ids, ending = [], threading.Event()
+
+        def write():
+            tablet = None
+            while not ending.is_set():
+                try:
+                    tablet = tablet or n.new_tablet()
+                    ids.append(tablet.create("patient", patient(self.mark, len(ids)))["id"])
+                except Exception:  # it is being killed
+                    tablet = None
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+
+        def finish():
+            ending.set()
+            thread.join(30)
+            return set(ids)
+        return ids, finish
+
+    def held(self, n):
+        return {r["id"] for r in n.tablet().all("patient", family_name="like.%s*" % self.mark)}
+
+    def test_the_data_key_is_changed_while_the_ward_writes_and_the_old_one_opens_nothing(self):
+        n = s.node("Gale", LAKESIDE)
+        until(lambda: escrows(n) == 1)
+        sealed = os.path.join(n.state, "keys.sealed")
+        shutil.copy2(sealed, os.path.join(n.folder, "old-keys"))
+        ids, finish = self.write_on(n)
+        until(lambda: len(ids) > 20)
+        n.command("keys", "rotate")
+        until(lambda: "nothing of the old data key is left in memory" in n.log())
+        now = len(ids)
+        until(lambda: len(ids) > now + 20)
+        n.command("keys", "rotate")  # and once more
+        rows = finish()
+        self.assertLessEqual(rows, self.held(n))
+        n.wait_current()
+        self.assertTrue(n.verify()["equal"])
+        self.assertEqual(at_centre(self.mark), self.held(n))
+        greet(n)
+        until(lambda: escrows(n) >= 2)
+        self.assertEqual(verify(n)[0], 0)
+        n.stop()
+        self.assertEqual([f for f in os.listdir(n.state) if "next" in f], [])
+        shutil.copy2(sealed, os.path.join(n.folder, "new-keys"))
+        shutil.copy2(os.path.join(n.folder, "old-keys"), sealed)
+        self.assertEqual(n.run("serve").returncode, 77)
+        shutil.copy2(os.path.join(n.folder, "new-keys"), sealed)
+        n.start()
+        self.assertLessEqual(rows, self.held(n))
+        n.stop()
+
+    def test_a_change_of_the_data_key_that_is_killed_loses_nothing(self):
+        n = s.node("Hazel", LAKESIDE)
+        rng = random.Random(20261123)
+        for turn in range(5):
+            ids, finish = self.write_on(n)
+            until(lambda: len(ids) > 5)
+            change = subprocess.Popen([stack.EVERWARD, "keys", "rotate", "--config", n.config], stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.DEVNULL)
+            time.sleep(rng.random() * 0.15)
+            n.kill()
+            change.wait(30)
+            rows = finish()
+            n.start()
+            self.assertLessEqual(rows, self.held(n), "turn %d" % turn)
+        n.wait_current()
+        self.assertTrue(n.verify()["equal"])
+        n.stop()
 
 
 class Wipe(Case):

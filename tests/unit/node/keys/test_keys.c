@@ -476,6 +476,57 @@ static void an_escrow_makes_the_same_keys_under_another_wrapping(void **state)
     (void)unlink(wrong);
 }
 
+static void another_data_key_is_made_taken_or_dropped(void **state)
+{
+    (void)state;
+    struct base_err err;
+    uint8_t public[2][32];
+    struct node_keys_source s = with_file(key_path);
+    struct node_keys *k = create(&s);
+    struct node_keys *next = NULL;
+    struct node_keys *opened = NULL;
+    assert_int_equal(node_keys_next_open(dir, &s, &opened, &err), BASE_ENOTFOUND);
+    assert_int_equal(node_keys_next_drop(dir, &err), 0);
+    assert_int_equal(node_keys_next_make(dir, k, &s, &next, &err), 0);
+    assert_memory_not_equal(node_keys_data(next), node_keys_data(k), 32);
+    assert_memory_equal(node_keys_audit(next), node_keys_audit(k), 32);
+    node_keys_public(k, public[0]);
+    node_keys_public(next, public[1]);
+    assert_memory_equal(public[0], public[1], 32);
+    assert_int_equal(node_keys_next_open(dir, &s, &opened, &err), 0);
+    assert_memory_equal(node_keys_data(opened), node_keys_data(next), 32);
+    node_keys_free(opened);
+    assert_int_equal(node_keys_open(dir, &s, &opened, &err), 0); /* not taken yet */
+    assert_memory_equal(node_keys_data(opened), node_keys_data(k), 32);
+    node_keys_free(opened);
+    assert_int_equal(node_keys_next_take(dir, &err), 0);
+    assert_int_equal(node_keys_open(dir, &s, &opened, &err), 0);
+    assert_memory_equal(node_keys_data(opened), node_keys_data(next), 32);
+    node_keys_adopt(k, next);
+    assert_memory_equal(node_keys_data(k), node_keys_data(next), 32);
+    node_keys_free(opened);
+    node_keys_free(next);
+    assert_int_equal(node_keys_next_make(dir, k, &s, &next, &err), 0);
+    assert_int_equal(node_keys_next_drop(dir, &err), 0);
+    assert_int_equal(node_keys_next_open(dir, &s, &opened, &err), BASE_ENOTFOUND);
+    node_keys_free(next);
+    node_keys_free(k);
+}
+
+static void destroyed_keys_are_gone(void **state)
+{
+    (void)state;
+    struct base_err err;
+    struct node_keys_source s = with_file(key_path);
+    struct node_keys *k = create(&s);
+    node_keys_free(k);
+    assert_int_equal(node_keys_destroy(dir, key_path, &err), 0);
+    assert_int_equal(access(key_path, F_OK), -1);
+    assert_int_equal(access(sealed_path, F_OK), -1);
+    assert_int_equal(node_keys_open(dir, &s, &k, &err), BASE_ENOTFOUND);
+    assert_int_equal(node_keys_destroy(dir, key_path, &err), 0); /* again: done before */
+}
+
 static void a_hardened_process_dumps_no_core(void **state)
 {
     (void)state;
@@ -511,6 +562,8 @@ int main(void)
         CASE(the_file_shows_no_key),
         CASE(the_escrow_opens_with_the_recovery_key_alone),
         CASE(an_escrow_makes_the_same_keys_under_another_wrapping),
+        CASE(another_data_key_is_made_taken_or_dropped),
+        CASE(destroyed_keys_are_gone),
         CASE(a_hardened_process_dumps_no_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
