@@ -249,7 +249,7 @@ class Wipe(Case):
         self.assertIn("was wiped", done.stderr)
 
     def refusal(self, n):
-        return s.db.one("postgres", "SELECT coalesce(max(refused), '') FROM everward.wipe JOIN everward.node USING (tenant_id, node_id) "
+        return s.db.one("postgres", "SELECT coalesce(max(refused), '-') FROM everward.wipe JOIN everward.node USING (tenant_id, node_id) "
                         "WHERE name = '%s' AND done_at IS NULL" % n.name)
 
     def begin(self, name):
