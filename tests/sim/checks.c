@@ -239,7 +239,8 @@ static void find_done(const struct sim_world *w, const struct sim_node *n, bool 
         const struct sim_decided *d = &c->decided[i];
         int64_t cut = c->txns[d->txn].cut;
         if (d->node == n->id && d->inc == n->disk.incarnation && d->seq <= n->disk.acked &&
-            d->write == n->disk.log[d->seq - 1].write && cut != 0 && cut <= n->disk.cursor)
+            d->write == n->disk.log[d->seq - 1].write &&
+            ((cut != 0 && cut <= n->disk.cursor) || (n->disk.filled && d->seq <= n->fill_acked)))
             done[d->seq - 1] = true;
     }
 }

@@ -82,6 +82,8 @@ static int ask_fill(struct sim_world *w, struct sim_node *n, struct sim_request 
 {
     int rc = 0;
     if (n->disk.cursor < 0)
+        n->fill_acked = n->disk.acked;
+    if (n->disk.cursor < 0)
         rc = sim_store->fill_begin(w, n, n->hello_head, n->hello_timeline);
     if (rc != 0)
         return rc;

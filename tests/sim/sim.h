@@ -299,9 +299,10 @@ struct sim_node {
     int64_t clock_offset;
     struct sim_view views[SIM_TABLES][SIM_ROWS];
     int64_t newest[SIM_TABLES][SIM_ROWS]; /* revision ever shown */
-    int fill_entries; /* how long the centre's log was when the last fill ended */
-    uint64_t checked; /* commits when it was last looked at */
-    void *store;      /* store_sqlite.c's */
+    int64_t fill_acked; /* acknowledged when the first fill began: its pages bring the outcomes */
+    int fill_entries;   /* how long the centre's log was when the last fill ended */
+    uint64_t checked;   /* commits when it was last looked at */
+    void *store;        /* store_sqlite.c's */
 };
 
 /* ---- steps ------------------------------------------------------------------------------------------- */
