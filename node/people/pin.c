@@ -145,7 +145,7 @@ static int session_delete(struct pin *w, struct node_db *db, struct base_err *er
 static int attempt_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     struct pin *w = (struct pin *)job;
-    struct people_staff staff;
+    struct people_staff staff = {.usable = false};
     int64_t failures = 0;
     int64_t most = w->people->config.pin_attempts;
     int rc = check_device(w, db, err);

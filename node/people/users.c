@@ -142,7 +142,7 @@ int node_user_find(struct node_db *db, const char *username, int64_t now_ms, str
                    struct base_err *err)
 {
     char folded[NODE_LOGIN_NAME_BYTES_MAX * 2 + 1];
-    struct people_staff staff;
+    struct people_staff staff = {.usable = false};
     node_username_fold(folded, sizeof folded, username);
     int rc = people_staff_by_name(db, folded, now_ms, &staff, err);
     if (rc == 0)
