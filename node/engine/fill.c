@@ -219,7 +219,15 @@ static int ask_run(struct node_job *job, struct node_db *db, struct base_err *er
 static int finish_state_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     struct engine_fill *f = (struct engine_fill *)((char *)job - offsetof(struct engine_fill, job));
-    return node_sync_state_get(db, &f->e->status.sync, err);
+    return node_sync_state_get(db, &f->e->pull_state, err);
+}
+
+static void finished(struct node_job *job)
+{
+    struct engine_fill *f = (struct engine_fill *)((char *)job - offsetof(struct engine_fill, job));
+    if (job->rc == 0)
+        f->e->status.sync = f->e->pull_state;
+    applied(job);
 }
 
 static void asked(struct node_job *job)
@@ -230,7 +238,7 @@ static void asked(struct node_job *job)
         f->err = job->err;
         f->busy = false;
     } else if (f->done) { /* the feed goes on from the cursor that the end of the fill has set */
-        f->job = (struct node_job){.run = finish_state_run, .done = applied};
+        f->job = (struct node_job){.run = finish_state_run, .done = finished};
         node_store_read(f->e->store, &f->job);
         return;
     } else {

@@ -96,8 +96,9 @@ struct node_engine {
     struct base_buf pull_body;  /* to send */
     struct base_buf pull_plain; /* unpacked reply under work */
     struct node_feed_result feed_result;
-    struct engine_fill *fill;      /* fill.c; NULL while no table is being filled */
-    struct engine_receipt receipt; /* of the hello under work */
+    struct node_sync_state pull_state; /* the job's, until it is done: status is the loop's alone */
+    struct engine_fill *fill;          /* fill.c; NULL while no table is being filled */
+    struct engine_receipt receipt;     /* of the hello under work */
     void *receipt_root;
     int64_t hello_catalog, hello_head, hello_acked;
     bool hello_filled; /* and no table waits to be fetched: a fill that broke off goes on */

@@ -39,7 +39,7 @@ static int catalog_run(struct node_job *job, struct node_db *db, struct base_err
 {
     struct node_engine *e = engine_of(job);
     int rc = node_catalog_apply(db, e->pull_request.reply.data, e->pull_request.reply.len, err);
-    return rc == 0 ? node_sync_state_get(db, &e->status.sync, err) : rc;
+    return rc == 0 ? node_sync_state_get(db, &e->pull_state, err) : rc;
 }
 
 static void catalog_applied(struct node_job *job)
@@ -49,6 +49,7 @@ static void catalog_applied(struct node_job *job)
     if (job->rc != 0) {
         engine_failed(e, CORE_LANE_PULL, BASE_EIO, job->err.text);
     } else {
+        e->status.sync = e->pull_state;
         base_log(BASE_LOG_INFO, "catalog", "version %lld",
                  (long long)e->status.sync.catalog_version);
         /* a new table or column may have something to fetch: the fill looks, and finds that at once if not */

@@ -2,7 +2,7 @@
 
 Every author keeps a list of what was acknowledged, and repeats what was not, under the same key. In the end: each acknowledged
 write is at both nodes and at the centre, with the last acknowledged value, once; the centre's log has each effect once.
-EVERWARD_STORM_S: seconds of storm (15). EVERWARD_SEED: its seed, else from the clock; printed.
+EVERWARD_STORM_S: seconds of storm (10). EVERWARD_SEED: its seed, else from the clock; printed.
 """
 import http.client
 import os
@@ -19,7 +19,7 @@ import stack
 from demolib.client import ApiError
 
 LAKESIDE = "Lakeside"
-STORM_S = float(os.environ.get("EVERWARD_STORM_S", "15"))
+STORM_S = float(os.environ.get("EVERWARD_STORM_S", "10"))
 SEED = int(os.environ.get("EVERWARD_SEED", str(int(time.time()))))
 WARDS = ("Alder", "Birch")
 TABLETS = 3  # at each
