@@ -1,0 +1,89 @@
+"""A node put back to an old copy of its files, and a second machine under its identity: fenced, and nothing written is lost.
+
+Real programs: everward, everward-gateway, PostgreSQL (stack.py)."""
+
+import os
+import shutil
+import unittest
+
+import stack
+
+LAKESIDE = "Lakeside"
+s = a = None
+
+
+def setUpModule():
+    global s, a
+    if not stack.built():
+        raise unittest.SkipTest("everward is not built")
+    s = stack.Stack().start()
+    a = s.node("Alder", LAKESIDE)
+
+
+def tearDownModule():
+    s.stop()
+
+
+def write(mark):
+    return a.tablet().create("patient", {"family_name": mark, "given_names": "Test", "active": True})["id"]
+
+
+def at_centre(mark):
+    return int(s.db.one("postgres", "SELECT count(*) FROM ward.patient WHERE family_name = '%s'" % mark))
+
+
+class OldCopy(unittest.TestCase):
+    def test_a_node_put_back_behind_the_centre_is_fenced_and_keeps_what_it_writes(self):
+        old, new = os.path.join(a.folder, "old"), os.path.join(a.folder, "new")
+        a.stop()
+        shutil.copytree(a.state, old, symlinks=True)
+        a.start()
+        write("Former")
+        a.wait_current()
+        a.stop()
+        os.rename(a.state, new)
+        os.rename(old, a.state)
+
+        a.start()
+        fenced = a.wait_state("attention")
+        self.assertIn("Nothing is deleted", fenced["reason"])
+        kept = write("Unsent")
+        self.assertGreaterEqual(a.status()["pending"], 1)
+        a.kill()
+        a.start()
+        self.assertEqual(a.wait_state("attention")["pending"], 1)
+        self.assertEqual([r["id"] for r in a.tablet().all("patient", family_name="like.Unsent*")], [kept])
+        self.assertEqual((at_centre("Former"), at_centre("Unsent")), (1, 0))
+
+        a.stop()  # the true one comes back: the fence has moved nothing at the centre
+        os.rename(a.state, old)
+        os.rename(new, a.state)
+        a.start()
+        write("Later")
+        a.wait_current()
+        self.assertEqual((at_centre("Former"), at_centre("Later")), (1, 1))
+
+
+class Clone(unittest.TestCase):
+    def test_a_second_machine_under_one_identity_is_fenced_and_keeps_its_unsent_facts(self):
+        a.stop()
+        clone = s.new_node("Alder-clone", LAKESIDE)
+        shutil.copytree(a.state, clone.state, symlinks=True)
+        a.start()
+        write("First")
+        a.wait_current()
+        clone.start()
+        fenced = clone.wait_state("attention")
+        self.assertIn("a clone of it", fenced["reason"])
+        clone.tablet().create("patient", {"family_name": "Second", "given_names": "Test", "active": True})
+        self.assertEqual(clone.status()["pending"], 1)
+        write("Third")
+        a.wait_current()
+        self.assertEqual((at_centre("First"), at_centre("Second"), at_centre("Third")), (1, 0, 1))
+        out = os.path.join(clone.folder, "outbox")
+        clone.command("export-outbox", out)
+        self.assertGreater(os.path.getsize(out), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
