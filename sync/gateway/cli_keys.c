@@ -15,6 +15,7 @@ static int write_secret(const char *path, const uint8_t secret[32])
 {
     struct base_buf b;
     int code = 0;
+    BASE_ASSERT(path != NULL);
     base_buf_init(&b, 128);
     base_buf_hex(&b, secret, 32);
     base_buf_char(&b, '\n');
