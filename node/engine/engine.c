@@ -351,6 +351,10 @@ static void on_tick(uv_timer_t *timer)
         node_transport_cancel_all(e->transport);
         engine_push_reset(e);
     }
+    if (e->status.sync.surplus && now >= e->surplus_at_ms && e->status.state == NODE_CURRENT) {
+        e->surplus_at_ms = now + ENGINE_SURPLUS_MS;
+        (void)node_engine_verify(e, NULL, NULL, NULL);
+    }
     if (e->verify_every_ms > 0 && now >= e->verify_at_ms && e->status.state == NODE_CURRENT) {
         e->verify_at_ms = now + e->verify_every_ms;
         (void)node_engine_verify(e, NULL, NULL, NULL);

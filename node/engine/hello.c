@@ -171,9 +171,14 @@ static int settle_run(struct node_job *job, struct node_db *db, struct base_err 
         !base_uuid_equal(&s.timeline, &e->hello_timeline))
         return base_fail(err, BASE_EFENCED,
                          "the centre lives in another timeline: it was restored from a backup");
-    return receipt->seq > s.acked_seq
-               ? node_receipt_apply(db, receipt, e->receipt.outcomes, e->receipt.count, err)
-               : 0;
+    if (receipt->seq > s.acked_seq)
+        rc = node_receipt_apply(db, receipt, e->receipt.outcomes, e->receipt.count, err);
+    if (rc == 0 && s.filled && !s.fill_waits && s.cursor < e->hello_tail) {
+        /* Away for so long that the feed no longer reaches back: the pages do. The outbox stays, and what waits lies over them. */
+        e->hello_filled = false;
+        rc = node_fill_begin(db, e->hello_head, &e->hello_timeline, err);
+    }
+    return rc;
 }
 
 static int hello_members(struct node_engine *e, const struct node_request *r, struct base_err *err)
@@ -182,6 +187,8 @@ static int hello_members(struct node_engine *e, const struct node_request *r, st
     const char *timeline = NULL;
     const char *now = NULL;
     int rc = net_json_i64(o, "head", 0, INT64_MAX, &e->hello_head, err);
+    if (rc == 0)
+        rc = net_json_i64(o, "tail", 0, INT64_MAX, &e->hello_tail, err);
     if (rc == 0)
         rc = net_json_i64(o, "catalog", 0, INT64_MAX, &e->hello_catalog, err);
     if (rc == 0)

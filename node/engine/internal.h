@@ -31,7 +31,8 @@ enum {
     ENGINE_RANGES_MAX = 4096,
     ENGINE_RANGES_PER_REQUEST = 64,
     ENGINE_VERIFY_PASSES_MAX = 6,
-    ENGINE_VERIFY_PATIENCE_MS = 60 * 1000
+    ENGINE_VERIFY_PATIENCE_MS = 60 * 1000,
+    ENGINE_SURPLUS_MS = 30 * 1000 /* between comparisons after a fill over a published replica */
 };
 
 /* One batch of the outbox, signed and packed, ready to be sent. */
@@ -100,7 +101,7 @@ struct node_engine {
     struct engine_fill *fill;          /* fill.c; NULL while no table is being filled */
     struct engine_receipt receipt;     /* of the hello under work */
     void *receipt_root;
-    int64_t hello_catalog, hello_head, hello_acked;
+    int64_t hello_catalog, hello_head, hello_tail, hello_acked;
     bool hello_filled; /* and no table waits to be fetched: a fill that broke off goes on */
     struct base_uuid hello_timeline;
 
@@ -113,7 +114,7 @@ struct node_engine {
     int64_t pushed_seq; /* the centre has told us so, whether or not it is stored here yet */
 
     struct engine_verify *verify;
-    int64_t verify_at_ms;
+    int64_t verify_at_ms, surplus_at_ms;
 
     struct engine_audit *audit;
     int64_t standing_failed_ms; /* monotonic; 0: the last one was answered */

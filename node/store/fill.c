@@ -59,6 +59,10 @@ int node_fill_begin(struct node_db *db, int64_t head, const struct base_uuid *ti
         rc = meta_set(db, "_fill_timeline", text, err);
     if (rc == 0)
         rc = meta_set_i64(db, "_cursor", filled ? min_i64(cursor, head) : head, err);
+    if (rc == 0 && filled) /* pages do not tell what was deleted: a comparison does */
+        rc = meta_set_i64(db, "_surplus", 1, err);
+    if (rc == 0 && filled)
+        rc = meta_set_i64(db, "_replica_equal", -1, err);
     return rc;
 }
 

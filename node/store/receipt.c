@@ -166,6 +166,7 @@ int node_sync_state_get(struct node_db *db, struct node_sync_state *out, struct 
     int64_t filled = 0;
     int64_t waits = 0;
     int64_t equal = -1;
+    int64_t surplus = 0;
     int rc = meta_i64(db, "_acked", 0, &s.acked_seq, err);
     if (rc == 0)
         rc = meta_i64(db, "_settled", 0, &s.settled_seq, err);
@@ -178,12 +179,15 @@ int node_sync_state_get(struct node_db *db, struct node_sync_state *out, struct 
     if (rc == 0)
         rc = meta_i64(db, "_replica_equal", -1, &equal, err);
     if (rc == 0)
+        rc = meta_i64(db, "_surplus", 0, &surplus, err);
+    if (rc == 0)
         rc = texts(db, &s, err);
     if (rc == 0)
         rc = counts(db, &s, err);
     s.filled = filled != 0;
     s.fill_waits = waits != 0;
     s.replica_equal = (int)equal;
+    s.surplus = surplus != 0;
     if (rc == 0)
         *out = s;
     return rc;
@@ -192,5 +196,7 @@ int node_sync_state_get(struct node_db *db, struct node_sync_state *out, struct 
 int node_verified(struct node_db *db, bool equal, const char *at, struct base_err *err)
 {
     int rc = meta_set_i64(db, "_replica_equal", equal, err);
+    if (rc == 0 && equal)
+        rc = meta_set_i64(db, "_surplus", 0, err);
     return rc == 0 ? meta_set(db, "_verified_at", at, err) : rc;
 }

@@ -30,6 +30,8 @@ struct node_sync_state {
     struct base_uuid timeline; /* zero: not known yet */
     char last_push_at[32], last_pull_at[32], verified_at[32];
     int replica_equal; /* 1, 0, -1 unknown */
+    bool
+        surplus; /* filled over rows that were there: until a comparison, some may be gone at the centre */
 };
 int node_sync_state_get(struct node_db *db, struct node_sync_state *out, struct base_err *err);
 

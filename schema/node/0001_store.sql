@@ -12,6 +12,7 @@
 --   _settled    newest seq of ours whose outcome has come back, by the feed or by a complete fill
 --   _done       min(_acked, _settled): changes above it lie over the centre's images; kept so that it is one look
 --   _cursor     last cut applied (-1: no fill has begun); _timeline the centre's life it counts in
+--   _surplus    1: filled over a published replica; until a comparison, rows may be here that the centre has deleted
 --   _filled     1: published; _fill_head, _fill_acked, _fill_timeline: noted when the fill under way began
 CREATE TABLE _meta (
     name  TEXT PRIMARY KEY,

@@ -239,3 +239,40 @@ int gw_cmd_node_revoke(struct gw_cli *cli)
     PQclear(r);
     return code;
 }
+
+/* ---- feed ---------------------------------------------------------------------------------- */
+
+enum { KEEP_DAYS = 90, KEEP_DAYS_MAX = 36500 };
+
+/* Age only says where to look; what goes is decided by what the nodes have (everward.compact). */
+int gw_cmd_feed_compact(struct gw_cli *cli)
+{
+    static const char sql[] =
+        "SELECT t.upto AS compacted_to, everward.compact($1::uuid, t.upto, $3::boolean) AS changes"
+        " FROM (SELECT least(coalesce((SELECT min(k.cut) - 1 FROM everward.cut k"
+        " JOIN everward.change c ON c.tenant_id = k.tenant_id AND c.txn = k.txn"
+        " WHERE k.tenant_id = $1::uuid AND c.at >= now() - make_interval(days => $2::int)), "
+        "h.head),"
+        " CASE WHEN NOT $3::boolean THEN (SELECT min(n.acked_cut) FROM everward.node n"
+        " WHERE n.tenant_id = $1::uuid AND n.status = 'enrolled') END) AS upto, h.tail"
+        " FROM everward.feed_head h WHERE h.tenant_id = $1::uuid) t WHERE t.upto > t.tail";
+    char tenant[37];
+    char keep[16];
+    char *end = NULL;
+    const char *days = gw_option(cli, "--keep-days");
+    long count = days == NULL ? KEEP_DAYS : strtol(days, &end, 10);
+    if (days != NULL && (*days == '\0' || *end != '\0' || count < 0 || count > KEEP_DAYS_MAX))
+        return gw_complain(GW_EXIT_USAGE, "--keep-days takes a number of days", "90 is usual");
+    int code = gw_tenant(cli, tenant);
+    if (code != 0)
+        return code;
+    (void)snprintf(keep, sizeof keep, "%ld", count);
+    const char *const values[] = {tenant, keep,
+                                  gw_option(cli, "--all-the-same") == NULL ? "false" : "true"};
+    PGresult *r = gw_run(cli, &code, sql, 3, values);
+    if (r == NULL)
+        return code;
+    gw_print(cli, r);
+    PQclear(r);
+    return 0;
+}

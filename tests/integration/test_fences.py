@@ -85,5 +85,39 @@ class Clone(unittest.TestCase):
         self.assertGreater(os.path.getsize(out), 0)
 
 
+class Absent(unittest.TestCase):
+    def test_a_node_behind_a_compacted_feed_comes_back_by_the_pages_with_its_outbox(self):
+        """Sixty days away, in effect: the feed has been forgotten beyond its cursor."""
+        away = s.node("Absent", LAKESIDE)
+        draft = a.tablet().create("task", {"code": "gone meanwhile", "status": "draft"})["id"]
+        a.wait_current()
+        away.tablet().wait_for("/api/v1/task/" + draft, 10)
+        away.link("down")
+        mine = away.tablet().create("patient", {"family_name": "Outbox", "given_names": "Test", "active": True})["id"]
+        theirs = [write("Meanwhile-%d" % i) for i in range(3)]
+        a.wait_current()
+        s.as_app(LAKESIDE, "DELETE FROM ward.task WHERE id = '%s'" % draft)
+        s.as_app(LAKESIDE, "UPDATE ward.patient SET city = 'Moss' WHERE id = '%s'" % theirs[0])
+        a.wait(lambda st: st["cursor"] == st["head"] and st["pending"] == 0)
+
+        kept = s.gateway.cli("--json", "feed", "compact", "--tenant", LAKESIDE, "--keep-days", "0")
+        self.assertNotIn("Meanwhile", kept)
+        tail = "SELECT tail FROM everward.feed_head WHERE tenant_id = '%s'" % s.tenants[LAKESIDE]
+        self.assertLessEqual(int(s.db.one("postgres", tail)), away.status()["cursor"], "what a node lacks stays")
+        s.gateway.cli("feed", "compact", "--tenant", LAKESIDE, "--keep-days", "0", "--all-the-same")
+        self.assertGreater(int(s.db.one("postgres", tail)), away.status()["cursor"])
+
+        away.link("up")
+        away.kill()  # in the middle of it, as likely as not
+        away.start()
+        away.wait_current(60)
+        away.wait(lambda st: st["replica_equal"] is True, 60)
+        for n in (a, away):
+            n.tablet().wait_for("/api/v1/patient/" + mine, 10)
+            self.assertEqual(n.tablet().get("/api/v1/patient/" + theirs[0])["city"], "Moss")
+            self.assertEqual([r["id"] for r in n.tablet().all("task", code="eq.gone meanwhile".replace(" ", "%20"))], [])
+        self.assertEqual(int(s.db.one("postgres", "SELECT count(*) FROM ward.patient WHERE id = '%s'" % mine)), 1)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -160,7 +160,8 @@ static void hidden_columns_are_never_shown(void **state)
 static void a_conflicts_values_need_the_right_to_read_their_table(void **state)
 {
     struct base_buf out;
-    struct node_grants reader = {.refs = 1, .count = 1, .grants = {{.table = "patient", .actions = NODE_MAY_READ}}};
+    struct node_grants reader = {
+        .refs = 1, .count = 1, .grants = {{.table = "patient", .actions = NODE_MAY_READ}}};
     struct node_row *row = row_of("conflict");
     *field(row, "live") = core_text_of("{\"phone\":\"123\"}");
     *field(row, "table_name") = core_text_of("patient");
