@@ -68,10 +68,11 @@ class Wards(unittest.TestCase):
         self.assertNotIn("current", stale.json)
 
     def test_a_board_is_for_ones_own_ward(self):
-        own = self.pia.get(f"ward/{WARD}/board")
-        if own.status == 404 and own.code == "unknown_table":
-            self.skipTest("no board here")
-        self.assertNotEqual(own.code, "outside_ward")
+        own = self.pia.get(f"wards/{WARD}/board")
+        self.assertEqual(own.status, 200)
+        self.assertEqual([x["patient"]["id"] for x in own.json["stays"]], [PAT])
+        elsewhere = self.pia.get(f"wards/{uuid.uuid4()}/board")
+        self.assertIn((elsewhere.status, elsewhere.code), ((403, "outside_ward"), (404, "not_found")))
 
     def test_a_patient_who_moves_away_is_not_seen_any_more(self):
         own = Node()
