@@ -119,12 +119,15 @@ int worker_follow(struct worker *w, struct base_err *err)
     if (generation == w->generation && w->db.sql != NULL)
         return 0;
     connection_close(&w->db);
+    w->db.wal_pages = w->db.checked_pages = 0;
     w->open = false;
     int rc = connection_open(&w->db, vfs, s->path, w->db.writer, false, err);
     if (rc == 0)
         rc = catalog_refresh(&w->db, err);
     if (rc == 0 && w->db.writer)
         rc = heads_load(&w->db, err);
+    if (rc != 0)
+        connection_close(&w->db); /* never half: the next job tries again */
     w->open = w->db.sql != NULL;
     if (rc == 0)
         w->generation = generation;
@@ -163,6 +166,12 @@ static int rekey(struct worker *w, struct node_rekey *r, struct base_err *err)
         memcpy(s->vfs_before, s->vfs, sizeof vfs);
         memcpy(s->vfs, vfs, sizeof vfs);
     }
+    uv_mutex_unlock(&s->mutex);
+    /* The writer first and alone: the first connection to a new file makes its log, which takes a lock that others would hold. */
+    connection_close(&w->db);
+    int followed = worker_follow(w, rc == 0 ? err : NULL);
+    uv_mutex_lock(&s->mutex);
+    w->generation = followed == 0 ? s->generation + 1 : w->generation;
     s->generation++;
     uv_cond_broadcast(&s->read_wake);
     uv_cond_broadcast(&s->check_wake);
@@ -171,7 +180,6 @@ static int rekey(struct worker *w, struct node_rekey *r, struct base_err *err)
         (void)unlink(n.next);
         (void)node_cryptvfs_unregister(vfs);
     }
-    int followed = worker_follow(w, rc == 0 ? err : NULL);
     return rc != 0 ? rc : followed;
 }
 

@@ -252,14 +252,22 @@ void writer_main(void *arg)
     struct worker *w = arg;
     struct node_job *job;
     (void)pthread_setname_np(pthread_self(), "store-writer");
-    while ((job = wait_write(w->store, &w->db)) != NULL)
-        if (job->exclusive) {
-            struct job_list one = {0};
-            rekey_run(w, job);
-            job_list_add(&one, job);
-            group_done(w->store, &one, NULL);
-        } else {
+    while ((job = wait_write(w->store, &w->db)) != NULL) {
+        struct job_list one = {0};
+        struct base_err err = {0};
+        int rc = w->db.sql == NULL ? worker_follow(w, &err) : 0;
+        if (rc == 0 && !job->exclusive) {
             run_group(w->store, &w->db, job);
+            continue;
         }
+        if (rc == 0) {
+            rekey_run(w, job);
+        } else { /* the file could not be opened again behind another data key: nothing is done, the next job tries */
+            job->rc = rc;
+            job->err = err;
+        }
+        job_list_add(&one, job);
+        group_done(w->store, &one, NULL);
+    }
     worker_ends(w->store);
 }

@@ -140,7 +140,7 @@ class Trail(unittest.TestCase):
             except Exception:  # killed
                 return
 
-        readers = [threading.Thread(target=read) for _ in range(3)]
+        readers = [threading.Thread(target=read, daemon=True) for _ in range(3)]
         for r in readers:
             r.start()
         until(lambda: len(answered) > 60)

@@ -65,7 +65,7 @@ class Backup(unittest.TestCase):
             while not ending.is_set():
                 ids.append(tablet.create("patient", patient(self.mark, len(ids)))["id"])
 
-        writer = threading.Thread(target=write)
+        writer = threading.Thread(target=write, daemon=True)
         writer.start()
         until(lambda: len(ids) > 50)
         before = set(ids)  # answered before the backup began

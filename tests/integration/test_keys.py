@@ -172,7 +172,7 @@ class Rotation(Case):
                     tablet = None
                     time.sleep(0.05)
 
-        thread = threading.Thread(target=write)
+        thread = threading.Thread(target=write, daemon=True)
         thread.start()
 
         def finish():
