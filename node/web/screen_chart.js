@@ -7,7 +7,7 @@ import { NEWS, isOurs, rounds, lastScore, valuesOf } from './measures.js';
 import { Failed, Icon, Score, Spark, SyncMark } from './ui.js';
 import { Banner, useChart } from './patient.js';
 import { DuePanel } from './screen_medicine.js';
-import { TaskLine } from './screen_forms.js';
+import { AlertLine, TaskLine } from './screen_forms.js';
 
 const ORDER = ['rr', 'spo2', 'o2', 'sbp', 'hr', 'temp', 'acvpu', 'news'];
 const NORMAL = { rr: [12, 20], spo2: [96, 100], sbp: [111, 219], hr: [51, 90], temp: [36.1, 38] };
@@ -72,6 +72,7 @@ export function Chart({ args: [id] }) {
   const mine = unsent.filter((e) => e.patient_id === id);
   return html`<${Banner} chart=${chart} action=${add('move', T.chart.move)} />
     ${chart.conflicts && chart.conflicts.length ? html`<p class="strip warn"><${Icon} name="warn" /><span>${T.chart.conflict(chart.conflicts.length)}</span> <a class="button" href="#/decisions">${T.chart.decide}</a></p>` : null}
+    ${(chart.alerts || []).map((a) => html`<${AlertLine} key=${a.id} alert=${a} patient_id=${id} onSeen=${again} />`)}
     ${mine.map((e) => html`<p class="strip wait" key=${e.n}><${Icon} name="tablet" /><span>${e.label} · ${when(e.at)}</span> <${SyncMark} sync="unsent" /></p>`)}
     ${problem && problem.status !== 0 ? html`<${Failed} problem=${problem} onRetry=${again} />` : null}
     <div class="chart">

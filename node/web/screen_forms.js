@@ -114,6 +114,15 @@ export function TaskLine({ task, patient_id }) {
     ${s.refused ? html`<p class="error" role="alert">${s.refused.code === 'stale_version' ? T.task.stale : problemText(s.refused)}</p>` : null}`;
 }
 
+// What only the centre could see, where everything meets. Seen by one person, it stays for the others.
+export function AlertLine({ alert, patient_id, onSeen }) {
+  const s = useSave(patient_id, null);
+  const text = T.alert.texts[alert.kind] || alert.text;
+  const seen = async () => { await s.go([{ op: 'create', table: 'alert_ack', values: { alert_id: alert.id } }], `${T.alert.seenLabel}: ${text}`); onSeen(); };
+  return html`<div class="strip warn"><${Icon} name="warn" /><span>${text}</span> <button onClick=${seen} disabled=${s.busy}>${T.alert.seen}</button>
+    ${s.refused ? html`<p class="error" role="alert">${problemText(s.refused)}</p>` : null}</div>`;
+}
+
 export function Move({ args: [id] }) {
   const [chart, problem, again] = useChart(id);
   const [beds, setBeds] = useState(null);

@@ -116,6 +116,20 @@ export const T = {
     missing: 'There is no such patient on this node.',
   },
 
+  // By kind (docs/MERGE.md); what is not here is shown as the centre wrote it.
+  alert: {
+    seen: 'I have seen it',
+    seenLabel: 'Alert seen',
+    texts: {
+      'double-dose': 'One dose was given twice. Both stand: look at the patient, then correct what was not given.',
+      'given-after-stop': 'A dose was given for an order that had been stopped. Look at the patient and tell the prescriber.',
+      'bed-shared': 'Two patients are recorded for one bed. See who lies there, and end the other stay.',
+      'slot-shared': 'Two appointments claim the same place or person at the same time. One has to move.',
+      'record-number-shared': 'Another patient carries the same record number. Find out whether they are one person.',
+      'corrected-after-ack': 'A laboratory result was corrected after it had been acknowledged. Look at it again.',
+      'state-clash': 'Two people changed a state without seeing each other. The safer one stands; look whether it is right.',
+    },
+  },
   chart: {
     vitals: 'Vital signs',
     allergies: 'Allergies',
