@@ -50,6 +50,7 @@ int node_cmd_status(struct node_cli *cli);
 int node_cmd_verify(struct node_cli *cli);
 int node_cmd_link(struct node_cli *cli);
 int node_cmd_quarantine(struct node_cli *cli);
+int node_cmd_rejoin(struct node_cli *cli);
 int node_cmd_conflicts(struct node_cli *cli);
 int node_cmd_export_outbox(struct node_cli *cli);
 int node_cmd_backup(struct node_cli *cli);

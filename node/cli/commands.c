@@ -175,6 +175,14 @@ int node_cli_print_list(struct node_cli *cli, const char *request, const char *c
     return NODE_EXIT_OK;
 }
 
+int node_cmd_rejoin(struct node_cli *cli)
+{
+    return simple(
+        cli, "{\"command\":\"rejoin\"}",
+        "this machine goes on as the node, in its next life; another copy of it is refused "
+        "from now on");
+}
+
 int node_cmd_quarantine(struct node_cli *cli)
 {
     static const char *const columns[] = {"seq",      "at",         "table",  "id",

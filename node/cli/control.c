@@ -270,6 +270,28 @@ static void do_retry(struct client *k, const cJSON *o)
     on_seq(k, o, retry_run);
 }
 
+static int rejoin_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    struct work *w = (struct work *)job;
+    base_buf_str(&w->k->out, "{\"ok\":true}");
+    int rc = node_meta_set(db, NODE_META_REJOIN, "asked", err);
+    return rc == 0 ? node_audit_add(db, &operator_here, "configuration", NULL, NULL, NULL, "ok",
+                                    "rejoin", err)
+                   : rc;
+}
+
+static void do_rejoin(struct client *k, const cJSON *o)
+{
+    struct node_engine_status s;
+    node_engine_status(k->c->engine, &s);
+    if (!s.fenced)
+        control_answer_error(
+            k, BASE_EINVALID,
+            "the centre and this node agree on its log: there is nothing to rejoin");
+    else
+        control_start_work(k, rejoin_run, true, 0);
+}
+
 static void do_drop(struct client *k, const cJSON *o)
 {
     on_seq(k, o, drop_run);
@@ -315,6 +337,7 @@ static const struct {
                 {"quarantine", do_quarantine},
                 {"quarantine_retry", do_retry},
                 {"quarantine_drop", do_drop},
+                {"rejoin", do_rejoin},
                 {"conflicts", do_conflicts},
                 {"export_outbox", do_export},
                 {"audit_verify", control_audit_verify},

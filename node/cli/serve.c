@@ -164,6 +164,20 @@ static void wiped(void *user)
     stop(user);
 }
 
+/* The database tells first, then the file: dying between, the file lags behind, and that says nothing. */
+static void keep_incarnation(void *user)
+{
+    struct daemon *d = user;
+    struct node_engine_status s;
+    struct base_err err = {0};
+    node_engine_status(d->engine, &s);
+    if (s.sync.incarnation <= d->identity.id.incarnation)
+        return;
+    d->identity.id.incarnation = s.sync.incarnation;
+    if (node_identity_write(d->dir, &d->identity, &err) != 0)
+        base_log(BASE_LOG_ERROR, "identity", "the incarnation could not be kept: %s", err.text);
+}
+
 static int start_engine(struct daemon *d, struct base_err *err)
 {
     char ca[NODE_PATH_BYTES_MAX];
@@ -178,8 +192,12 @@ static int start_engine(struct daemon *d, struct base_err *err)
         .wipe = wipe,
         .wiped = wiped,
         .wipe_user = d,
+        .incarnation = d->identity.id.incarnation,
         .verify_every_s = base_config_int(d->cli->config, "sync", "verify_hours") * 3600};
-    return node_engine_start(&d->engine, &d->loop, d->store, &c, err);
+    int rc = node_engine_start(&d->engine, &d->loop, d->store, &c, err);
+    if (rc == 0)
+        node_engine_on_status(d->engine, keep_incarnation, d);
+    return rc;
 }
 
 static int start_api(struct daemon *d, struct base_err *err)

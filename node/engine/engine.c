@@ -206,6 +206,7 @@ static void update_status(struct node_engine *e)
     enum node_state before = e->status.state;
     engine_clock_follow(e);
     e->status.link_open = e->session.link_open;
+    e->status.fenced = e->fence[0] != '\0';
     e->status.online = e->session.link_open && e->session.greeted;
     e->status.state = state_of(e);
     e->status.clock = clock_of(e);
@@ -444,6 +445,7 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
     memcpy(e->ticket, config->ticket, sizeof e->ticket);
     (void)snprintf(e->audience, sizeof e->audience, "%s", config->audience);
     (void)snprintf(e->state_dir, sizeof e->state_dir, "%s", config->state_dir);
+    e->put_back = config->incarnation > e->identity.incarnation;
     e->verify_every_ms = config->verify_every_s * 1000;
     e->verify_at_ms = base_clock_monotonic_ms() + e->verify_every_ms;
     e->status.head = -1;

@@ -28,8 +28,9 @@ struct node_engine_config {
     const char *audience;        /* of the node's tokens */
     struct node_keys *keys;
     const char *state_dir;
-    int64_t verify_every_s;    /* 0: on demand only */
-    node_wipe_cb wipe;         /* the centre asks for it and nothing is unsent; NULL: never */
+    int64_t verify_every_s; /* 0: on demand only */
+    int64_t incarnation;    /* as last known outside the database: an old one put back is noticed */
+    node_wipe_cb wipe;      /* the centre asks for it and nothing is unsent; NULL: never */
     void (*wiped)(void *user); /* the proof is at the centre, or could not be brought there */
     void *wipe_user;
 };
@@ -43,6 +44,7 @@ struct node_engine_status {
     char reason[256];        /* of attention or offline: a sentence with the next step; "" else */
     bool link_open;          /* false after `everward link down` */
     bool online;             /* the last contact went well */
+    bool fenced;             /* the centre refuses us */
     int64_t head;            /* the centre's, as last heard; -1 unknown */
     int64_t clock_offset_ms; /* centre minus ours */
     bool clock_offset_known;

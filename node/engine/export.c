@@ -37,9 +37,12 @@ static int write_all(int fd, const char *bytes, size_t len, struct base_err *err
 static int export_batches(struct export *x, struct node_db *db, int fd, struct base_err *err)
 {
     struct node_sync_state s;
+    struct engine_batch_head head;
     struct core_position before, last;
     int count = 0;
     int rc = node_sync_state_get(db, &s, err);
+    if (rc == 0)
+        rc = engine_batch_head_get(&head, db, err);
     int64_t after = s.acked_seq;
     while (rc == 0) {
         struct base_buf lines, body;
@@ -48,8 +51,8 @@ static int export_batches(struct export *x, struct node_db *db, int fd, struct b
         rc = node_outbox_read(db, after, EXPORT_CHANGES, ENGINE_PUSH_BYTES_MAX, &lines, &before,
                               &last, &count, err);
         if (rc == 0 && count > 0)
-            rc = engine_batch_write(&body, node_db_identity(db), x->e->keys, s.catalog_version,
-                                    &lines, &before, &last, count, err);
+            rc = engine_batch_write(&body, node_db_identity(db), x->e->keys, &head, &lines, &before,
+                                    &last, count, err);
         if (rc == 0 && count > 0)
             rc = write_all(fd, body.data, body.len, err);
         base_buf_release(&lines);

@@ -31,7 +31,7 @@ static int outcome_read(struct node_outcome *out, const cJSON *o, struct base_er
     return rc;
 }
 
-static int outcomes_read(struct engine_receipt *out, const cJSON *list, struct base_err *err)
+int engine_outcomes_read(struct engine_receipt *out, const cJSON *list, struct base_err *err)
 {
     int n = cJSON_GetArraySize(list);
     if (!cJSON_IsArray(list) || n > ENGINE_OUTCOMES_MAX)
@@ -69,7 +69,7 @@ int engine_receipt_read(struct engine_receipt *out, const char *json, size_t len
         !seal_hex_decode(r.position.chain, sizeof r.position.chain, chain, strlen(chain)))
         rc = base_fail(err, BASE_EPROTO, "the receipt's chain is not hex");
     if (rc == 0)
-        rc = outcomes_read(&r, cJSON_GetObjectItemCaseSensitive(o, "outcomes"), err);
+        rc = engine_outcomes_read(&r, cJSON_GetObjectItemCaseSensitive(o, "outcomes"), err);
     if (rc != 0) {
         engine_receipt_release(&r, o);
         return base_err_prefix(err, rc, "the gateway's answer");
@@ -114,6 +114,10 @@ static void settled(struct node_job *job)
         engine_failed(e, CORE_LANE_PULL, job->rc, job->err.text);
     } else {
         e->fence[0] = e->trouble[0] = '\0';
+        if (e->life_began) {
+            e->status.sync = e->pull_state;
+            engine_push_reset(e);
+        }
         e->status.head = e->hello_head;
         core_session_on_hello(&e->session, e->hello_catalog, e->hello_filled);
         engine_audit_greeted(e);
@@ -127,16 +131,18 @@ static const char *fence_text(enum core_receipt_verdict v)
 {
     switch (v) {
     case CORE_RECEIPT_WE_ARE_BEHIND:
-        return "the centre holds more changes of this node than the node itself: it was restored "
-               "from an old copy, or a clone of it "
-               "runs. Nothing is deleted; export the outbox and enrol the node anew";
+        return "the centre holds more changes of this node than the node itself: it was put back "
+               "to "
+               "an old copy, or a clone of it runs. Nothing is deleted. If this machine is the "
+               "only "
+               "one: everward rejoin";
     case CORE_RECEIPT_FORKED:
-        return "the centre holds other changes of this node than the node itself: two machines run "
-               "under one identity. Both are "
-               "refused until one of them is enrolled anew; neither loses its outbox";
+        return "the centre holds other changes of this node than the node itself: a clone of it "
+               "runs, or it was put back to an old copy. Nothing is deleted. On the one that shall "
+               "go on: everward rejoin";
     case CORE_RECEIPT_CENTRE_BEHIND:
-        return "the centre has lost changes it had acknowledged: it was restored from a backup. "
-               "They are still here";
+        return "the centre has lost changes it had acknowledged: it was put back to an earlier "
+               "copy. They are still here. At the centre: everward-gateway timeline renew";
     case CORE_RECEIPT_SETTLES:
         break;
     }
@@ -163,15 +169,25 @@ static int settle_run(struct node_job *job, struct node_db *db, struct base_err 
     if (rc != 0)
         return rc;
     /* Against what was acknowledged when we asked: a receipt of the push lane may have come since. */
+    struct base_uuid timeline;
+    rc = node_timeline_get(db, &timeline, err);
+    bool restored =
+        rc == 0 && !base_uuid_is_zero(&timeline) && !base_uuid_equal(&timeline, &e->hello_timeline);
     enum core_receipt_verdict v =
         core_receipt_check(receipt, s.last_seq, e->hello_acked, ours.chain);
-    if (v != CORE_RECEIPT_SETTLES)
+    if (rc == 0 && v != CORE_RECEIPT_SETTLES && !(restored && v == CORE_RECEIPT_CENTRE_BEHIND))
         return base_fail(err, BASE_EFENCED, "%s", fence_text(v));
-    if (s.filled && !base_uuid_is_zero(&s.timeline) &&
-        !base_uuid_equal(&s.timeline, &e->hello_timeline))
-        return base_fail(err, BASE_EFENCED,
-                         "the centre lives in another timeline: it was restored from a backup");
-    if (receipt->seq > s.acked_seq)
+    if (rc == 0 && restored) {
+        base_log(BASE_LOG_WARN, "centre_restored",
+                 "the centre lives in another timeline and holds changes up to %lld of %lld: what "
+                 "it lost is offered again",
+                 (long long)receipt->seq, (long long)s.acked_seq);
+        e->hello_filled = false;
+        e->life_began = true;
+        rc = node_life_begin(db, receipt->seq, e->hello_head, &e->hello_timeline, err);
+        return rc == 0 ? node_sync_state_get(db, &e->pull_state, err) : rc;
+    }
+    if (rc == 0 && receipt->seq > s.acked_seq)
         rc = node_receipt_apply(db, receipt, e->receipt.outcomes, e->receipt.count, err);
     if (rc == 0 && s.filled && !s.fill_waits && s.cursor < e->hello_tail) {
         /* Away for so long that the feed no longer reaches back: the pages do. The outbox stays, and what waits lies over them. */
@@ -207,6 +223,15 @@ static void greeted(struct node_request *r)
 {
     struct node_engine *e = r->owner;
     struct base_err err = {0};
+    if (r->rc == 0 && r->status == 409) {
+        base_buf_release(&r->reply);
+        engine_fenced(e, CORE_LANE_PULL,
+                      "the centre knows this node in another life: another copy of it has rejoined "
+                      "since. Nothing is deleted. If this machine shall go on: everward rejoin");
+        engine_refresh(e);
+        engine_done(e);
+        return;
+    }
     if (engine_reply_failed(e, r, CORE_LANE_PULL)) {
         engine_refresh(e);
         engine_done(e);
@@ -228,6 +253,18 @@ static void greeted(struct node_request *r)
     node_store_write(e->store, &e->pull_job);
 }
 
+static int wants_rejoin(struct node_db *db, bool *yes, struct base_err *err)
+{
+    struct base_buf b;
+    base_buf_init(&b, 256);
+    int rc = node_meta_get(db, NODE_META_REJOIN, &b, err);
+    if (rc == 0)
+        rc = node_meta_get(db, NODE_META_RESTORED, &b, err);
+    *yes = b.len > 0;
+    base_buf_release(&b);
+    return rc;
+}
+
 static int position_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     struct node_engine *e =
@@ -241,6 +278,14 @@ static int position_run(struct node_job *job, struct node_db *db, struct base_er
     if (rc != 0)
         return rc;
     e->hello_acked = s.acked_seq;
+    e->life_inc = s.incarnation;
+    e->life_common = s.acked_seq;
+    e->life_began = false;
+    if (rc == 0)
+        rc = wants_rejoin(db, &e->wants_rejoin, err);
+    if (rc != 0)
+        return rc;
+    e->wants_rejoin |= e->put_back;
     base_uuid_format(&s.timeline, timeline);
     struct base_buf *b = &e->pull_body;
     base_buf_clear(b);
@@ -267,6 +312,10 @@ static void position_known(struct node_job *job)
     if (rc != 0 || e->stopping) {
         engine_failed(e, CORE_LANE_PULL, BASE_EIO, job->rc != 0 ? job->err.text : err.text);
         engine_done(e);
+        return;
+    }
+    if (e->wants_rejoin) {
+        engine_rejoin(e);
         return;
     }
     e->pull_request = (struct node_request){.method = "POST",

@@ -5,6 +5,7 @@
  *   pull.c     catalog, feed                             push.c    outbox to batches, receipts
  *   fill.c     first fill, page by page, one ahead
  *   verify.c   digests and repair                        export.c  the outbox as a file
+ *   life.c     after a restore: where our log and the centre's part, and the next incarnation
  *   audit.c    the audit trail on its way to its witness  escrow.c  keys in the tenant's safe; wipe
  */
 #ifndef NODE_ENGINE_INTERNAL_H
@@ -16,6 +17,7 @@
 #include "node/transport/transport.h"
 #include "sync/core/receipt.h"
 #include "sync/core/session.h"
+#include "sync/net/json.h"
 #include "sync/net/token.h"
 
 enum {
@@ -37,6 +39,7 @@ enum {
 
 /* One batch of the outbox, signed and packed, ready to be sent. */
 struct engine_batch {
+    int64_t incarnation;
     struct core_position before, last;
     int count;
     struct base_buf body;
@@ -102,6 +105,12 @@ struct node_engine {
     struct engine_receipt receipt;     /* of the hello under work */
     void *receipt_root;
     int64_t hello_catalog, hello_head, hello_tail, hello_acked;
+    bool life_began;   /* of the centre, seen by the greeting under work */
+    bool put_back;     /* the database is older than what stands outside it */
+    bool wants_rejoin; /* asked for by a person, or put back from a backup */
+    int64_t life_inc, life_common, life_next; /* life.c: compared, last in common, to begin */
+    uint8_t life_link[8];                     /* our chain at life_common, its first bytes */
+    bool life_more;
     bool hello_filled; /* and no table waits to be fetched: a fill that broke off goes on */
     struct base_uuid hello_timeline;
 
@@ -145,10 +154,14 @@ void engine_hello(struct node_engine *e);
 /* Parses {"inc":…,"last_seq":…,"chain":…} and its outcomes; *root keeps the texts (engine_receipt_release). */
 int engine_receipt_read(struct engine_receipt *out, const char *json, size_t len,
                         const char *member, void **root, struct base_err *err);
+int engine_outcomes_read(struct engine_receipt *out, const cJSON *list, struct base_err *err);
 void engine_receipt_release(struct engine_receipt *r, void *root);
 void engine_clock_measured(struct node_engine *e, int64_t offset_ms);
 /* The wall clock was set: the offset to the centre moves the other way. */
 void engine_clock_follow(struct node_engine *e);
+
+/* life.c: on the pull lane, instead of a greeting; greets when it is through. */
+void engine_rejoin(struct node_engine *e);
 
 /* pull.c */
 void engine_catalog(struct node_engine *e);
@@ -174,8 +187,13 @@ int engine_recovery_key(struct node_db *db, uint8_t key[32], bool *pinned, struc
 void engine_push(struct node_engine *e);
 void engine_push_reset(struct node_engine *e);
 /* Header, lines, trailer with signature. lines end in newlines. On any thread. */
+struct engine_batch_head {
+    int64_t incarnation, catalog_version, former; /* former: node/store/sync.h, "Lives" */
+    struct base_uuid timeline;
+};
+int engine_batch_head_get(struct engine_batch_head *out, struct node_db *db, struct base_err *err);
 int engine_batch_write(struct base_buf *out, const struct node_identity *id, struct node_keys *keys,
-                       int64_t catalog_version, const struct base_buf *lines,
+                       const struct engine_batch_head *head, const struct base_buf *lines,
                        const struct core_position *before, const struct core_position *last,
                        int count, struct base_err *err);
 

@@ -40,18 +40,33 @@ static void add_uuid(struct base_buf *b, const char *name, const struct base_uui
     base_buf_printf(b, ",\"%s\":\"%s\"", name, text);
 }
 
+int engine_batch_head_get(struct engine_batch_head *out, struct node_db *db, struct base_err *err)
+{
+    int rc = node_incarnation_get(db, &out->incarnation, err);
+    out->catalog_version = node_db_catalog(db) == NULL ? 0 : node_db_catalog(db)->version;
+    if (rc == 0)
+        rc = node_timeline_get(db, &out->timeline, err);
+    return rc == 0 ? node_former_get(db, &out->former, err) : rc;
+}
+
 static void write_header(struct base_buf *b, const struct node_identity *id,
-                         int64_t catalog_version, const struct core_position *before,
+                         const struct engine_batch_head *head, const struct core_position *before,
                          const struct core_position *last)
 {
     base_buf_str(b, "{\"format\":\"everward-push/1\"");
     add_uuid(b, "tenant", &id->tenant_id);
     add_uuid(b, "node", &id->node_id);
     base_buf_printf(b, ",\"inc\":%lld,\"catalog\":%lld,\"first\":%lld,\"last\":%lld,\"chain\":\"",
-                    (long long)id->incarnation, (long long)catalog_version,
+                    (long long)head->incarnation, (long long)head->catalog_version,
                     (long long)before->seq + 1, (long long)last->seq);
     base_buf_hex(b, before->chain, sizeof before->chain);
-    base_buf_str(b, "\"}");
+    base_buf_char(b, '"');
+    if (!base_uuid_is_zero(&head->timeline))
+        add_uuid(b, "timeline", &head->timeline);
+    if (head->former > before->seq)
+        base_buf_printf(b, ",\"former\":%lld",
+                        (long long)(head->former < last->seq ? head->former : last->seq));
+    base_buf_char(b, '}');
 }
 
 /* "everward push 1\n" ‖ header ‖ "\n" ‖ the last chain in hex */
@@ -79,7 +94,7 @@ static int sign_batch(struct base_buf *plain, struct node_keys *keys, const stru
 }
 
 int engine_batch_write(struct base_buf *out, const struct node_identity *id, struct node_keys *keys,
-                       int64_t catalog_version, const struct base_buf *lines,
+                       const struct engine_batch_head *head, const struct base_buf *lines,
                        const struct core_position *before, const struct core_position *last,
                        int count, struct base_err *err)
 {
@@ -87,7 +102,7 @@ int engine_batch_write(struct base_buf *out, const struct node_identity *id, str
     struct base_buf plain;
     base_buf_init(&header, PUSH_HEADER_BYTES_MAX);
     base_buf_init(&plain, CORE_BATCH_BYTES_MAX);
-    write_header(&header, id, catalog_version, before, last);
+    write_header(&header, id, head, before, last);
     int rc = base_buf_check(&header);
     if (rc == 0) {
         base_buf_add(&plain, header.data, header.len);
@@ -112,12 +127,16 @@ static int prepare_run(struct node_job *job, struct node_db *db, struct base_err
     base_buf_init(&lines, ENGINE_PUSH_BYTES_MAX + CORE_CHANGE_LINE_BYTES_MAX * 4);
     base_buf_clear(&b->body);
     b->count = 0;
+    struct engine_batch_head head;
     int rc = node_outbox_read(db, p->after, p->most, ENGINE_PUSH_BYTES_MAX, &lines, &b->before,
                               &b->last, &b->count, err);
-    if (rc == 0 && b->count > 0)
-        rc = engine_batch_write(&b->body, node_db_identity(db), p->e->keys,
-                                node_db_catalog(db) == NULL ? 0 : node_db_catalog(db)->version,
-                                &lines, &b->before, &b->last, b->count, err);
+    if (rc == 0)
+        rc = engine_batch_head_get(&head, db, err);
+    if (rc == 0 && b->count > 0) {
+        b->incarnation = head.incarnation;
+        rc = engine_batch_write(&b->body, node_db_identity(db), p->e->keys, &head, &lines,
+                                &b->before, &b->last, b->count, err);
+    }
     base_buf_release(&lines);
     return rc;
 }
@@ -197,6 +216,10 @@ static void settled(struct node_job *job)
 static int settle_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     struct settle *s = (struct settle *)job;
+    int64_t incarnation = 0;
+    int rc = node_incarnation_get(db, &incarnation, err);
+    if (rc != 0 || incarnation != s->receipt.incarnation)
+        return rc; /* of a life that ended meanwhile: the greeting has told what of it counts */
     return node_receipt_apply(db, &s->receipt.position, s->receipt.outcomes, s->receipt.count, err);
 }
 
@@ -204,7 +227,7 @@ static int settle_run(struct node_job *job, struct node_db *db, struct base_err 
 static bool receipt_fits(const struct node_engine *e, const struct engine_receipt *r)
 {
     const struct core_position *last = &e->batch[0].last;
-    return r->incarnation == e->identity.incarnation && r->position.seq == last->seq &&
+    return r->incarnation == e->batch[0].incarnation && r->position.seq == last->seq &&
            memcmp(r->position.chain, last->chain, sizeof last->chain) == 0;
 }
 

@@ -45,8 +45,8 @@ int node_audit_state_get(struct node_db *db, struct node_audit_state *out, struc
 /* Keeps a signed head; one that is not newer than the last is left out. */
 int node_audit_mark_add(struct node_db *db, const struct node_audit_mark *mark,
                         struct base_err *err);
-/* The store was put back from a backup: the trail goes on in its next life, which the centre is told. */
-int node_audit_restored(struct node_db *db, struct base_err *err);
+/* The store was put back from a backup: the trail goes on in its next life, which the centre is told; at_least: no lower. */
+int node_audit_restored(struct node_db *db, int64_t at_least, struct base_err *err);
 int node_audit_sent(struct node_db *db, int64_t n, struct base_err *err);
 
 /* The entries above after, each as "<chain in hex> <canonical line>\n"; before and last are the chain's ends of the

@@ -158,11 +158,12 @@ int node_audit_sent(struct node_db *db, int64_t n, struct base_err *err)
     return meta_set_i64(db, "_audit_sent", n, err);
 }
 
-int node_audit_restored(struct node_db *db, struct base_err *err)
+int node_audit_restored(struct node_db *db, int64_t at_least, struct base_err *err)
 {
     int64_t life = 1;
     int rc = meta_i64(db, "_audit_life", 1, &life, err);
-    return rc == 0 ? meta_set_i64(db, "_audit_life", life + 1, err) : rc;
+    life = life + 1 > at_least ? life + 1 : at_least;
+    return rc == 0 ? meta_set_i64(db, "_audit_life", life, err) : rc;
 }
 
 /* ---- the check ----------------------------------------------------------------------------- */

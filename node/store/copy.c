@@ -231,9 +231,9 @@ static int restored_in(struct node_db *db, struct base_err *err)
     if (rc == 0)
         rc = connection_exec(db, "BEGIN IMMEDIATE", err);
     if (rc == 0)
-        rc = node_audit_restored(db, err);
+        rc = node_audit_restored(db, 1, err);
     if (rc == 0)
-        rc = meta_set_now(db, "restored", err);
+        rc = meta_set_now(db, NODE_META_RESTORED, err);
     if (rc == 0)
         rc = node_audit_add(db, &itself, "restore", NULL, NULL, NULL, "ok", "from a backup", err);
     return rc == 0 ? connection_exec(db, "COMMIT", err) : rc;

@@ -14,10 +14,11 @@ static const int64_t int_max = (int64_t)1 << FEED_INT_MAX_BITS;
 struct feed {
     struct node_db *db;
     struct node_feed_result r;
-    int64_t cut;     /* open, or 0 */
-    int64_t last;    /* last closed, or the cursor */
-    int64_t changes; /* in the open cut */
-    int64_t settled; /* newest seq of our own that came by */
+    int64_t cut;                 /* open, or 0 */
+    int64_t last;                /* last closed, or the cursor */
+    int64_t changes;             /* in the open cut */
+    int64_t incarnation, begins; /* our present life, and the change it begins behind */
+    int64_t settled;             /* newest seq of our own that came by */
     int64_t
         acked; /* newest seq with a receipt; 0 while changes are held, so that none is overlooked */
     bool in_txn, done;
@@ -93,9 +94,11 @@ static int feed_txn(struct feed *f, const cJSON *o, struct base_err *err)
         rc = net_json_i64(o, "seq", 0, int_max, &seq, err);
     if (rc == 0 && !base_uuid_parse(&id, node, strlen(node)))
         rc = bad(err, "names a node by something else than a uuid");
-    if (rc == 0 && base_uuid_equal(&id, &f->db->identity->node_id) &&
-        inc == f->db->identity->incarnation && seq > f->settled)
-        f->settled = seq;
+    if (rc == 0 && base_uuid_equal(&id, &f->db->identity->node_id) && inc <= f->incarnation) {
+        /* Of a former life of ours only what this log goes on from. */
+        int64_t upto = inc < f->incarnation && seq > f->begins ? f->begins : seq;
+        f->settled = upto > f->settled ? upto : f->settled;
+    }
     return rc;
 }
 
@@ -337,6 +340,8 @@ static int read_acked(struct feed *f, struct base_err *err)
 {
     struct node_stmt *st = NULL;
     int rc = meta_i64(f->db, "_acked", 0, &f->acked, err);
+    if (rc == 0)
+        rc = life_start(f->db, &f->incarnation, &f->begins, err);
     if (rc == 0)
         rc = stmt_get(f->db, &st, "SELECT EXISTS (SELECT 1 FROM _change WHERE held = 1)", err);
     if (rc != 0)

@@ -5,7 +5,7 @@
  * that breaks off anywhere goes on behind the last page that is on disk. The replica is published
  * by node_fill_finish alone. Local writes may come at any time: they lie over what the pages bring.
  */
-#include "node/store/internal.h"
+#include "node/store/life.h"
 #include "node/store/page.h"
 
 enum { FILL_OTHER_ROWS_MAX = 20000 }; /* written here before or during the fill */
@@ -88,6 +88,7 @@ int node_fill_next(struct node_db *db, char table[CORE_NAME_BYTES_MAX + 1],
 struct fill {
     int64_t rows; /* of this table so far */
     bool equal, bare;
+    int64_t life; /* the centre's new one: its rows take the place of ours */
 };
 
 /* How far the page's table is. BASE_EPROTO: nobody asked for it. */
@@ -173,9 +174,13 @@ static int fill_covers(struct page *p, struct fill *f, bool last, struct base_er
 }
 
 static int fill_row(struct page *p, const struct base_uuid *id, int64_t rev,
-                    const struct core_image *im, bool equal, bool overlays, struct base_err *err)
+                    const struct core_image *im, const struct fill *f, bool overlays,
+                    struct base_err *err)
 {
     bool changed = false;
+    bool equal = f->equal;
+    if (f->life)
+        return life_row(p->db, p->table, id, rev, im, &p->arena, err);
     if (overlays)
         return image_apply(p->db, p->table, id, rev, im, equal, &changed, err);
     int rc = row_write(p->db, p->table, equal ? TABLE_NOT_OLDER : TABLE_NEWER, id, im, rev, 0,
@@ -202,8 +207,19 @@ int node_page_apply(struct node_db *db, const char *body, size_t len, struct nod
         rc = page_check_start(&p, err);
     if (rc == 0)
         rc = fill_bares(&p, &f, err);
-    while (rc == 0 && (rc = page_row(&p, &id, &rev, err)) == 1)
-        rc = fill_row(&p, &id, rev, &p.image, f.equal, overlays, err);
+    if (rc == 0)
+        rc = meta_i64(db, "_fill_life", 0, &f.life, err);
+    struct base_uuid before = p.last;
+    bool any = p.any;
+    while (rc == 0 && (rc = page_row(&p, &id, &rev, err)) == 1) {
+        rc = f.life ? life_gap(db, p.table, any ? &before : NULL, &id, err) : 0;
+        if (rc == 0)
+            rc = fill_row(&p, &id, rev, &p.image, &f, overlays, err);
+        before = id;
+        any = true;
+    }
+    if (rc == 0 && f.life && p.next[0] == '\0')
+        rc = life_gap(db, p.table, any ? &before : NULL, NULL, err);
     struct node_page_result r = {.rows = p.rows, .last = p.next[0] == '\0'};
     memcpy(r.next, p.next, sizeof r.next);
     f.rows += p.rows;
@@ -256,6 +272,8 @@ int node_fill_finish(struct node_db *db, struct base_err *err)
             rc = meta_set_now(db, "_last_pull_at", err);
         if (rc == 0)
             rc = fill_settles(db, err);
+        if (rc == 0)
+            rc = life_filled(db, err);
     }
     return rc == 0 ? connection_exec(db, "DELETE FROM _fill", err) : rc;
 }

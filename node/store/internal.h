@@ -129,6 +129,9 @@ int heads_load(struct node_db *db, struct base_err *err);
 /* audit.c */
 void audit_chain_start(uint8_t chain[CORE_CHAIN_BYTES], const struct node_identity *id);
 
+/* outbox.c: the present life, and the change that it begins behind: the chain begins there. */
+int life_start(struct node_db *db, int64_t *incarnation, int64_t *after, struct base_err *err);
+
 /* meta.c: the store's own values. */
 int meta_i64(struct node_db *db, const char *name, int64_t fallback, int64_t *out,
              struct base_err *err);
@@ -220,6 +223,9 @@ int base_any(struct node_db *db, bool *any, struct base_err *err);
 /* Lays what is still pending over the centre's image and writes what is to be seen. */
 int overlay_refresh(struct node_db *db, struct node_table *t, const struct base_uuid *id,
                     struct base_err *err);
+/* A row without an overlay gets one: a change of it lies over it again. */
+int overlay_again(struct node_db *db, struct node_table *t, const struct base_uuid *id,
+                  struct base_err *err);
 /* Newest receipt or newest outcome seen has moved: the overlays that have both go. */
 int overlay_settle(struct node_db *db, struct base_err *err);
 

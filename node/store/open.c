@@ -62,11 +62,16 @@ static int head_load(struct node_db *db, const char *sql, int64_t *n, uint8_t *c
 
 int heads_load(struct node_db *db, struct base_err *err)
 {
+    int64_t incarnation = 0;
+    int64_t begins = 0;
     db->heads.seq = db->heads.audit = 0;
-    seal_chain_start(db->heads.chain, &db->identity->node_id, db->identity->incarnation);
     audit_chain_start(db->heads.audit_chain, db->identity);
     int rc = head_load(db, "SELECT seq, chain FROM _change ORDER BY seq DESC LIMIT 1",
                        &db->heads.seq, db->heads.chain, err);
+    if (rc == 0)
+        rc = life_start(db, &incarnation, &begins, err);
+    if (rc == 0 && db->heads.seq <= begins)
+        seal_chain_start(db->heads.chain, &db->identity->node_id, incarnation);
     if (rc == 0)
         rc = head_load(db, "SELECT n, chain FROM _audit ORDER BY n DESC LIMIT 1", &db->heads.audit,
                        db->heads.audit_chain, err);

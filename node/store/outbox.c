@@ -2,16 +2,27 @@
 #include "node/store/internal.h"
 #include "sync/seal/seal.h"
 
+int life_start(struct node_db *db, int64_t *incarnation, int64_t *after, struct base_err *err)
+{
+    int rc = meta_i64(db, "_incarnation", 0, incarnation, err);
+    return rc == 0 ? meta_i64(db, "_life_after", 0, after, err) : rc;
+}
+
 int node_outbox_position(struct node_db *db, int64_t seq, struct core_position *out,
                          struct base_err *err)
 {
     struct node_stmt *st = NULL;
-    if (seq == 0) {
-        out->seq = 0;
-        seal_chain_start(out->chain, &db->identity->node_id, db->identity->incarnation);
+    int64_t incarnation = 0;
+    int64_t begins = 0;
+    int rc = life_start(db, &incarnation, &begins, err);
+    if (rc != 0)
+        return rc;
+    if (seq == begins) {
+        out->seq = seq;
+        seal_chain_start(out->chain, &db->identity->node_id, incarnation);
         return 0;
     }
-    int rc = stmt_get(db, &st, "SELECT chain FROM _change WHERE seq = ?", err);
+    rc = stmt_get(db, &st, "SELECT chain FROM _change WHERE seq = ?", err);
     if (rc != 0)
         return rc;
     node_sql_i64(st, 1, seq);

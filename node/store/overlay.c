@@ -205,6 +205,24 @@ int overlay_refresh(struct node_db *db, struct node_table *t, const struct base_
     return rc;
 }
 
+/* A row whose overlay had gone gets one again: what is shown is the centre's image. */
+int overlay_again(struct node_db *db, struct node_table *t, const struct base_uuid *id,
+                  struct base_err *err)
+{
+    struct base_arena arena;
+    struct row_now now;
+    struct row_base base;
+    base_arena_init(&arena, STORE_ROW_BYTES_MAX);
+    int rc = base_get(db, t, id, &arena, &base, err);
+    if (rc == 0 && !base.exists) {
+        rc = row_get(db, t, id, &arena, &now, err);
+        if (rc == 0)
+            rc = base_insert(db, t, id, now.rev > 0 ? &now.image : NULL, now.rev, err);
+    }
+    base_arena_release(&arena);
+    return rc == 0 ? overlay_refresh(db, t, id, err) : rc;
+}
+
 int image_apply(struct node_db *db, struct node_table *t, const struct base_uuid *id, int64_t rev,
                 const struct core_image *im, bool equal, bool *changed, struct base_err *err)
 {

@@ -1,5 +1,5 @@
 /* What the centre has taken, and what it said of it; and the state of the whole sync. */
-#include "node/store/internal.h"
+#include "node/store/life.h"
 
 struct judged {
     struct node_table *table; /* NULL: the catalog has lost it */
@@ -51,23 +51,6 @@ static int judged_store(struct node_db *db, const struct node_outcome *o, bool h
     return stmt_run(st, err);
 }
 
-/* A row whose overlay had gone gets one again: what is shown is the centre's image. */
-static int judged_lay(struct node_db *db, const struct judged *j, struct base_err *err)
-{
-    struct base_arena arena;
-    struct row_now now;
-    struct row_base base;
-    base_arena_init(&arena, STORE_ROW_BYTES_MAX);
-    int rc = base_get(db, j->table, &j->id, &arena, &base, err);
-    if (rc == 0 && !base.exists) {
-        rc = row_get(db, j->table, &j->id, &arena, &now, err);
-        if (rc == 0)
-            rc = base_insert(db, j->table, &j->id, now.rev > 0 ? &now.image : NULL, now.rev, err);
-    }
-    base_arena_release(&arena);
-    return rc == 0 ? overlay_refresh(db, j->table, &j->id, err) : rc;
-}
-
 /* A quarantined change is held: its value stays on the screen until a person retries or drops it. A
  * centre restored from a backup judges anew, either way. */
 static int outcome_apply(struct node_db *db, const struct node_outcome *o, struct base_err *err)
@@ -76,7 +59,9 @@ static int outcome_apply(struct node_db *db, const struct node_outcome *o, struc
     int rc = judged_find(db, o->seq, &j, err);
     if (rc == 0)
         rc = judged_store(db, o, j.held, err);
-    return rc == 0 && j.held != j.was_held && j.table != NULL ? judged_lay(db, &j, err) : rc;
+    return rc == 0 && j.held != j.was_held && j.table != NULL
+               ? overlay_again(db, j.table, &j.id, err)
+               : rc;
 }
 
 int node_receipt_apply(struct node_db *db, const struct core_position *receipt,
@@ -95,7 +80,9 @@ int node_receipt_apply(struct node_db *db, const struct core_position *receipt,
         rc = meta_set_i64(db, "_acked", receipt->seq, err);
     if (rc == 0)
         rc = meta_set_now(db, "_last_push_at", err);
-    return rc == 0 ? overlay_settle(db, err) : rc;
+    if (rc == 0)
+        rc = overlay_settle(db, err);
+    return rc == 0 ? life_acknowledged(db, receipt->seq, err) : rc;
 }
 
 static int one_i64(struct node_db *db, const char *sql, int64_t *out, struct base_err *err)
@@ -161,13 +148,14 @@ static int texts(struct node_db *db, struct node_sync_state *s, struct base_err 
 
 int node_sync_state_get(struct node_db *db, struct node_sync_state *out, struct base_err *err)
 {
-    struct node_sync_state s = {.incarnation = db->identity->incarnation,
-                                .catalog_version = db->catalog->c.version};
+    struct node_sync_state s = {.catalog_version = db->catalog->c.version};
     int64_t filled = 0;
     int64_t waits = 0;
     int64_t equal = -1;
     int64_t surplus = 0;
-    int rc = meta_i64(db, "_acked", 0, &s.acked_seq, err);
+    int rc = meta_i64(db, "_incarnation", 0, &s.incarnation, err);
+    if (rc == 0)
+        rc = meta_i64(db, "_acked", 0, &s.acked_seq, err);
     if (rc == 0)
         rc = meta_i64(db, "_settled", 0, &s.settled_seq, err);
     if (rc == 0)

@@ -85,6 +85,23 @@ int node_fill_finish(
     struct node_db *db,
     struct base_err *err); /* publishes the replica, cursor = the head noted at begin */
 
+/*
+ * Lives. timeline: the centre's life that the replica counts in, or that it is being filled from; zero: none yet.
+ * former: changes up to it name revisions that count in a life of the centre that is over.
+ */
+int node_incarnation_get(struct node_db *db, int64_t *out, struct base_err *err);
+int node_timeline_get(struct node_db *db, struct base_uuid *out, struct base_err *err);
+int node_former_get(struct node_db *db, int64_t *upto, struct base_err *err);
+/* The centre was restored: it holds of ours what its receipt says. What it had acknowledged beyond that waits again, all
+ * tables are filled anew, and what it lost is offered. The caller has compared the chain at receipt_seq. */
+int node_life_begin(struct node_db *db, int64_t receipt_seq, int64_t head,
+                    const struct base_uuid *timeline, struct base_err *err);
+/* This node was restored: it goes on as this incarnation behind change `after`, the last that the centre has of it. The
+ * numbers stay; the chain begins anew. Both marks go. */
+int node_rejoin(struct node_db *db, int64_t incarnation, int64_t after, struct base_err *err);
+#define NODE_META_REJOIN   "rejoin"   /* the operator wants it */
+#define NODE_META_RESTORED "restored" /* put back from a backup: wants it, too */
+
 /* Makes and alters local tables to fit; raises the version. json: the catalog document, kept verbatim. */
 int node_catalog_apply(struct node_db *db, const char *json, size_t len, struct base_err *err);
 

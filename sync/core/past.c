@@ -20,14 +20,24 @@ static void add_unseen(void *user, int ord)
     core_unseen_add(user, ord);
 }
 
+/* Are changes missing from the log that the author may not have seen? Of the present life none are
+ * (everward.life_began answers 0 once one could be), and of the former ones those above its first. */
+static bool past_is_short(const struct core_past *first, int64_t live_rev, struct core_seen seen)
+{
+    int64_t kept_from = first == NULL ? live_rev + 1 : first->rev;
+    return live_rev != 0 && seen.base < kept_from - 1;
+}
+
 void core_past_unseen(struct core_unseen *out, const struct core_past *past, int64_t live_rev,
-                      bool touched, int64_t base)
+                      bool touched, struct core_seen seen)
 {
     int64_t above = 0;
+    int64_t base = seen.base;
+    const struct core_past *first = past;
     const struct core_past *last = NULL;
     for (; past != NULL; past = past->next) {
         last = past;
-        if (past->rev <= base)
+        if (past->rev <= base && core_past_was_seen(past, seen))
             continue;
         above++;
         if (past->own)
@@ -38,9 +48,10 @@ void core_past_unseen(struct core_unseen *out, const struct core_past *past, int
         else
             out->all_columns = true;
     }
-    if (live_rev > base && above < live_rev - base)
+    if (seen.former ? past_is_short(first, live_rev, seen)
+                    : live_rev > base && above < live_rev - base)
         out->any = out->all_columns = true;
-    if (live_rev != 0 && base > live_rev) /* seen in a life of the centre that is over */
+    if (live_rev != 0 && base > live_rev && !seen.former) /* a life that nobody told us of */
         out->any = out->all_columns = true;
     if (live_rev == 0 && !touched && last != NULL && last->op == CORE_OP_DELETE) {
         out->deleted = !last->own;
@@ -59,15 +70,16 @@ static void lay_over(void *user, int ord)
     core_image_set(o->to, ord, core_image_field(o->from, ord));
 }
 
-bool core_past_base(struct core_image *out, const struct core_past *past, int64_t base,
+bool core_past_base(struct core_image *out, const struct core_past *past, struct core_seen seen,
                     const struct core_said *said, struct core_image *scratch,
                     struct base_arena *arena)
 {
     bool known = false;
     out->count = 0;
     for (; past != NULL; past = past->next) {
-        bool start = past->rev == base || (past->own && past->op == CORE_OP_INSERT);
-        if (!start && !(known && past->own && past->rev > base))
+        bool there = seen.former ? !past->anew && past->rev <= seen.base : past->rev == seen.base;
+        bool start = there || (past->own && past->op == CORE_OP_INSERT);
+        if (!start && !(known && past->own && past->rev > seen.base))
             continue;
         if (core_image_read_composite(scratch, past->image.s, past->image.len, arena, NULL) != 0)
             return false;

@@ -16,7 +16,8 @@ struct core_past {
     struct core_past *next; /* ascending by rev */
     int64_t rev;
     enum core_op op;
-    bool own;               /* of the same node and incarnation */
+    bool own;  /* of the same node, in this life of it or a former one it goes on from */
+    bool anew; /* written in the centre's present life, not before it was restored */
     struct core_text cols;  /* "{4,7}": the ordinals it set */
     struct core_text image; /* composite, as it stood after it */
     struct core_text actor, at, node;
@@ -28,14 +29,25 @@ struct core_said {
     bool *set;
 };
 
+/* What was on the author's screen: the row at `base`; former: a revision that counts in a life of the
+ * centre that is over, so that nothing of the present one was seen, whatever its number. */
+struct core_seen {
+    int64_t base;
+    bool former;
+};
+static inline bool core_past_was_seen(const struct core_past *past, struct core_seen seen)
+{
+    return past->own || (past->rev <= seen.base && !(seen.former && past->anew));
+}
+
 /* live_rev: of the row as it was read, 0 if it is not there; touched: a change before this one in
  * the batch wrote it. Past that is not complete counts as everything. */
 void core_past_unseen(struct core_unseen *out, const struct core_past *past, int64_t live_rev,
-                      bool touched, int64_t base);
+                      bool touched, struct core_seen seen);
 
-/* The image at base, with the node's own changes since laid over it, and those of the batch (said
+/* The image that was seen, with the node's own changes since laid over it, and those of the batch (said
  * may be NULL). False: the log does not reach back to it. scratch: a second image to work in. */
-bool core_past_base(struct core_image *out, const struct core_past *past, int64_t base,
+bool core_past_base(struct core_image *out, const struct core_past *past, struct core_seen seen,
                     const struct core_said *said, struct core_image *scratch,
                     struct base_arena *arena);
 

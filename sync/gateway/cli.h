@@ -82,6 +82,7 @@ int gw_cmd_staff_link(struct gw_cli *cli);
 int gw_cmd_staff_unlink(struct gw_cli *cli);
 int gw_cmd_status(struct gw_cli *cli);
 int gw_cmd_feed_compact(struct gw_cli *cli);
+int gw_cmd_timeline_renew(struct gw_cli *cli);
 int gw_cmd_doctor(struct gw_cli *cli);
 /* How many leaks the database has, each logged; what serve asks before it serves. */
 int gw_check_isolation(const struct base_config *config);

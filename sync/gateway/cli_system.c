@@ -274,6 +274,22 @@ int gw_cmd_migrate(struct gw_cli *cli)
     return code;
 }
 
+/* ---- timeline ------------------------------------------------------------------------------ */
+
+/* A copy of the files put back under the same server is not to be told from a restart; the operator knows. */
+int gw_cmd_timeline_renew(struct gw_cli *cli)
+{
+    int code = gw_connect(cli);
+    if (code != 0)
+        return code;
+    PGresult *r = gw_run(cli, &code, "SELECT everward.begin_timeline() AS timeline", 0, NULL);
+    if (r == NULL)
+        return code;
+    gw_print(cli, r);
+    PQclear(r);
+    return GW_EXIT_OK;
+}
+
 /* ---- status -------------------------------------------------------------------------------- */
 
 int gw_cmd_status(struct gw_cli *cli)

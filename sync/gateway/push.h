@@ -61,6 +61,7 @@ struct push_change {
     int *ords;
     struct core_text *values;
     uint8_t chain[CORE_CHAIN_BYTES]; /* after it */
+    bool former;                     /* its base counts in a life of the centre that is over */
     bool refused;                    /* before the database was asked; stays so in every attempt */
     enum core_outcome outcome;
     char sqlstate[6];
@@ -70,6 +71,11 @@ struct push_change {
 };
 
 enum push_kind { PUSH_INSERT, PUSH_UPDATE, PUSH_DELETE };
+
+static inline struct core_seen push_seen(const struct push_change *c)
+{
+    return (struct core_seen){.base = c->c.base, .former = c->former};
+}
 
 /* One write that was decided. */
 struct push_op {
@@ -111,6 +117,9 @@ struct push {
     struct base_arena arena;
     struct base_buf plain;
     int64_t inc, first, last;
+    int64_t
+        former; /* changes up to it were written over rows of a life of the centre that is over */
+    char timeline[BASE_UUID_CHARS + 1]; /* the centre's life the node knows; "": it does not say */
     char header_tenant[BASE_UUID_CHARS + 1], header_node[BASE_UUID_CHARS + 1];
     uint8_t chain_before[CORE_CHAIN_BYTES], chain[CORE_CHAIN_BYTES];
     struct push_change *changes;

@@ -144,7 +144,7 @@ static const struct core_past *author_of_live(const struct conflict *c)
 {
     const struct core_past *found = NULL;
     for (const struct core_past *past = c->change->row->past; past != NULL; past = past->next) {
-        if (past->own || past->rev <= c->change->c.base)
+        if (core_past_was_seen(past, push_seen(c->change)))
             continue;
         bool touches = past->op != CORE_OP_UPDATE || c->contest->count == 0;
         for (int i = 0; i < c->contest->count; i++)

@@ -66,6 +66,9 @@ static bool read_header(struct push *p, const char *line, size_t len)
          net_json_i64(h, "catalog", 0, INT64_MAX, &catalog, &p->err) == 0 &&
          net_json_i64(h, "first", 1, INT64_MAX, &p->first, &p->err) == 0 &&
          net_json_i64(h, "last", 1, INT64_MAX, &p->last, &p->err) == 0 &&
+         (!net_json_has(h, "former") ||
+          net_json_i64(h, "former", 0, INT64_MAX, &p->former, &p->err) == 0) &&
+         (!net_json_has(h, "timeline") || read_id(p->timeline, h, "timeline", &p->err)) &&
          read_chain(p->chain_before, h, &p->err);
     cJSON_Delete(h);
     if (!ok) {
@@ -151,6 +154,7 @@ static bool read_change(struct push *p, int i, const char *line, size_t len)
         refuse(p, 400, "bad_line", i + 2);
         return false;
     }
+    c->former = c->c.seq <= p->former;
     seal_chain_step(p->chain, line, len);
     memcpy(c->chain, p->chain, sizeof c->chain);
     return true;

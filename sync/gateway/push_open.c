@@ -163,8 +163,8 @@ static const char head_sql[] =
 static const char push_txn_sql[] = "SELECT everward.push_txn($1::uuid, $2::bigint, $3::bigint)";
 static const char receipt_sql[] =
     "INSERT INTO everward.receipt (tenant_id, node_id, incarnation, first_seq, last_seq, chain,"
-    " outcomes, txn) VALUES ((SELECT everward.tenant()), $1::uuid, $2::bigint, $3::bigint,"
-    " $4::bigint, $5::bytea, $6::json,"
+    " outcomes, links, txn) VALUES ((SELECT everward.tenant()), $1::uuid, $2::bigint, $3::bigint,"
+    " $4::bigint, $5::bytea, $6::json, $7::bytea,"
     " split_part(current_setting('everward.txn'), ',', 1)::bigint)";
 static const char head_update_sql[] =
     "UPDATE everward.node_head SET last_seq = $3::bigint, chain = $4::bytea, updated_at = now()"
@@ -185,6 +185,18 @@ static char *bytea(struct push *p, const uint8_t *bytes, size_t len)
     return text;
 }
 
+/* The first bytes of the chain after each change: a restored node finds by them where its log and
+ * ours part. */
+static char *links(struct push *p)
+{
+    enum { LINK_BYTES = 8 };
+    size_t n = (size_t)(p->count - p->skip);
+    uint8_t *bytes = base_arena_get(&p->arena, n * LINK_BYTES);
+    for (size_t i = 0; bytes != NULL && i < n; i++)
+        memcpy(bytes + i * LINK_BYTES, p->changes[(size_t)p->skip + i].chain, LINK_BYTES);
+    return bytes == NULL ? NULL : bytea(p, bytes, n * LINK_BYTES);
+}
+
 void push_add_open(struct push *p)
 {
     struct gw_flight *f = &p->flight;
@@ -194,7 +206,8 @@ void push_add_open(struct push *p)
                                     gw_text(bytea(p, start, sizeof start))};
     gw_flight_clear(f);
     gw_add_enter(f, &p->who);
-    (void)gw_flight_add(f, "SELECT version FROM everward.catalog_state", 0, NULL);
+    (void)gw_flight_add(f, "SELECT version, everward.timeline() FROM everward.catalog_state", 0,
+                        NULL);
     (void)gw_flight_add(f, head_insert_sql, 3, head);
     (void)gw_flight_add(f, head_sql, 2, head);
 }
@@ -223,10 +236,11 @@ void push_add_receipt(struct push *p)
         base_buf_check(&json) == 0 ? base_arena_copy(&p->arena, json.data, json.len) : NULL;
     base_buf_release(&json);
     const struct gw_param receipt[] = {gw_text(p->who.node), gw_text(inc),   gw_text(first),
-                                       gw_text(last),        gw_text(chain), gw_text(kept)};
+                                       gw_text(last),        gw_text(chain), gw_text(kept),
+                                       gw_text(links(p))};
     const struct gw_param head[] = {gw_text(p->who.node), gw_text(inc), gw_text(last),
                                     gw_text(chain)};
-    (void)gw_flight_add(&p->flight, receipt_sql, 6, receipt);
+    (void)gw_flight_add(&p->flight, receipt_sql, 7, receipt);
     (void)gw_flight_add(&p->flight, head_update_sql, 4, head);
 }
 
@@ -255,12 +269,18 @@ enum push_opened push_check_open(struct push *p)
     const struct gw_flight *f = &p->flight;
     const char *inc = gw_flight_value(f, GW_ENTER_QUERY, GW_ENTER_INCARNATION);
     const char *version = gw_flight_value(f, OPEN_CATALOG, 0);
+    const char *timeline = gw_flight_value(f, OPEN_CATALOG, 1);
     const char *seq = gw_flight_value(f, OPEN_HEAD, 0);
     const char *chain = gw_flight_value(f, OPEN_HEAD, 1);
     if (inc == NULL || strtoll(inc, NULL, 10) != p->inc) {
         push_conflict_reply(p, "wrong_incarnation",
                             "The node's present incarnation at the centre is another one.",
                             inc == NULL ? 0 : strtoll(inc, NULL, 10));
+        return PUSH_OPENED_ANSWERED;
+    }
+    if (p->timeline[0] != '\0' && timeline != NULL && strcmp(p->timeline, timeline) != 0) {
+        push_conflict_reply(p, "timeline",
+                            "The centre has begun another life: it was restored from a backup.", 0);
         return PUSH_OPENED_ANSWERED;
     }
     if (seq == NULL || chain == NULL ||

@@ -17,7 +17,8 @@ enum {
     PAST_OWN,
     PAST_ACTOR,
     PAST_AT,
-    PAST_NODE
+    PAST_NODE,
+    PAST_ANEW
 };
 
 struct push_op *push_op_add(struct push *p)
@@ -154,9 +155,10 @@ static void judge_past(struct push *p, bool *wants_past)
             row->made = true;
             continue;
         }
-        if (c->c.base < row->base_min)
-            row->base_min = c->c.base;
-        if (row->live ? row->rev > c->c.base : !row->made)
+        int64_t base = c->former ? 0 : c->c.base; /* its number says nothing about this life */
+        if (base < row->base_min)
+            row->base_min = base;
+        if (row->live ? c->former || row->rev > base : !row->made)
             row->wants_past = *wants_past = true;
     }
 }
@@ -204,6 +206,7 @@ int push_plan_past(struct push *p)
             *past = (struct core_past){.rev = strtoll(PQgetvalue(r, i, PAST_REV), NULL, 10),
                                        .op = (enum core_op)PQgetvalue(r, i, PAST_OP)[0],
                                        .own = PQgetvalue(r, i, PAST_OWN)[0] == 't',
+                                       .anew = PQgetvalue(r, i, PAST_ANEW)[0] == 't',
                                        .cols = copy_cell(p, r, i, PAST_COLS),
                                        .image = copy_cell(p, r, i, PAST_IMAGE),
                                        .actor = copy_cell(p, r, i, PAST_ACTOR),
@@ -343,10 +346,10 @@ static int merge_one(struct push *p, int i, struct workspace *w)
         live = &w->live;
     }
     if (c->c.op != CORE_OP_INSERT)
-        core_past_unseen(&unseen, row->past, row->rev, row->writes > 0, c->c.base);
+        core_past_unseen(&unseen, row->past, row->rev, row->writes > 0, push_seen(c));
     if (!unseen.any && !unseen.all_columns)
         base = live;
-    else if (core_past_base(&w->base, row->past, c->c.base, row->own == NULL ? NULL : &said,
+    else if (core_past_base(&w->base, row->past, push_seen(c), row->own == NULL ? NULL : &said,
                             &w->scratch, &p->plan))
         base = &w->base;
     core_merge_row(&w->merge, row->table->core, &c->c, &w->incoming, live, base, &unseen);

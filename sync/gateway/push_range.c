@@ -102,8 +102,13 @@ static void on_planned(struct push *p)
 
 static const char past_sql[] =
     "SELECT c.row_id, c.rev, c.op, c.cols::text, c.image,"
-    " coalesce(c.origin_node = $3::uuid AND c.origin_inc = $4::bigint, false), c.actor,"
-    " to_char(c.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), c.origin_node"
+    " coalesce(c.origin_node = $3::uuid AND (c.origin_inc = $4::bigint OR (c.origin_inc <"
+    " $4::bigint AND NOT EXISTS (SELECT FROM everward.incarnation i JOIN everward.txn x"
+    " ON x.tenant_id = c.tenant_id AND x.txn = c.txn WHERE i.tenant_id = c.tenant_id"
+    " AND i.node_id = $3::uuid AND i.incarnation > c.origin_inc AND i.incarnation <= $4::bigint"
+    " AND x.origin_seq > i.after_seq))), false), c.actor,"
+    " to_char(c.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), c.origin_node,"
+    " $6::boolean AND c.txn > (SELECT everward.life_began())"
     " FROM unnest($1::uuid[], $2::bigint[]) AS w (id, base)"
     " JOIN everward.change c ON c.tenant_id = (SELECT everward.tenant()) AND c.tbl = $5::int"
     " AND c.row_id = w.id AND c.rev >= w.base ORDER BY c.row_id, c.rev";
@@ -139,7 +144,7 @@ static bool add_past_of(struct push *p, const struct gw_table *t)
         ids[n++] = &row->id;
     }
     base_buf_char(&bases, '}');
-    struct gw_param params[5];
+    struct gw_param params[6];
     const char *kept =
         base_buf_check(&bases) != 0 ? NULL : base_arena_copy(&p->plan, bases.data, bases.len);
     bool ok = ids != NULL && kept != NULL && push_uuid_array(&p->plan, &params[0], n, ids);
@@ -150,7 +155,8 @@ static bool add_past_of(struct push *p, const struct gw_table *t)
     params[2] = gw_text(p->who.node);
     params[3] = gw_text(push_i64(&p->plan, p->inc));
     params[4] = gw_text(push_i64(&p->plan, t->core->tbl));
-    (void)gw_flight_add(&p->flight, past_sql, 5, params);
+    params[5] = gw_text(p->former >= p->first ? "t" : "f");
+    (void)gw_flight_add(&p->flight, past_sql, 6, params);
     return true;
 }
 

@@ -246,7 +246,7 @@ static void on_ca(struct net_http_exchange *x, void *user)
 
 /* ---- hello --------------------------------------------------------------------------------- */
 
-enum { HELLO_BEGIN_INC = 2, HELLO_SEEN, HELLO_SEQUENCE, HELLO_STATE, HELLO_HEAD, HELLO_RECEIPTS };
+enum { HELLO_SEEN = 2, HELLO_SEQUENCE, HELLO_STATE, HELLO_HEAD, HELLO_RECEIPTS };
 
 static void write_receipt(struct base_buf *b, const struct ask *a)
 {
@@ -284,12 +284,15 @@ static void on_hello_done(void *user, struct gw_flight *f)
 {
     struct ask *a = user;
     if (f->rc != 0) {
-        if (f->failed == HELLO_BEGIN_INC && strcmp(f->sqlstate, "EW409") == 0)
-            net_http_problem(a->x, 409, "wrong_incarnation",
-                             "The node's present incarnation at the centre is another one.",
-                             "This node was cloned, or restored from a backup that is too old.");
-        else
-            gw_reply_failed(a->gw, a->x, f, "hello");
+        gw_reply_failed(a->gw, a->x, f, "hello");
+        free_ask(a);
+        return;
+    }
+    const char *inc = gw_flight_value(f, GW_ENTER_QUERY, GW_ENTER_INCARNATION);
+    if (inc == NULL || strtoll(inc, NULL, 10) != a->inc) {
+        net_http_problem(a->x, 409, "wrong_incarnation",
+                         "The node's present incarnation at the centre is another one.",
+                         "This machine was cloned, or put back from a backup: everward rejoin.");
         free_ask(a);
         return;
     }
@@ -321,7 +324,6 @@ static void fly_hello(struct ask *a)
     const struct gw_param head[] = {gw_text(a->who.node), gw_text(inc), gw_text(acked)};
     struct gw_flight *f = &a->flight;
     gw_add_enter(f, &a->who);
-    (void)gw_flight_add(f, "SELECT everward.begin_incarnation($1::bigint)", 1, &head[1]);
     (void)gw_flight_add(f, "SELECT everward.node_seen($1::bigint, $2)", 2, seen);
     (void)gw_flight_add(f, "SELECT everward.sequence_feed()", 0, NULL);
     (void)gw_flight_add(f,

@@ -64,6 +64,69 @@ class OldCopy(unittest.TestCase):
         self.assertEqual((at_centre("Former"), at_centre("Later")), (1, 1))
 
 
+class Rejoin(unittest.TestCase):
+    def test_a_node_put_back_to_an_old_copy_goes_on_in_its_next_life(self):
+        """The old copy was taken while changes waited; the former life pushed those and more; the ward wrote on the old one."""
+        old, new = os.path.join(a.folder, "old-2"), os.path.join(a.folder, "new-2")
+        a.wait_current()
+        a.link("down")
+        edited = write("Edited")
+        a.stop()
+        shutil.copytree(a.state, old, symlinks=True)
+        a.start()
+        a.tablet().change("patient", edited, {"city": "Former"})
+        write("OfTheFormerLife")
+        a.link("up")
+        a.wait_current()
+        a.stop()
+        os.rename(a.state, new)
+        os.rename(old, a.state)
+
+        a.start()
+        a.tablet().change("patient", edited, {"city": "Later"})
+        write("OfTheOldCopy")
+        self.assertNotEqual(a.run("rejoin").returncode, 0, "the line is down: nobody knows of a fence yet")
+        a.link("up")
+        self.assertIn("everward rejoin", a.wait_state("attention")["reason"])
+        a.command("rejoin")
+        if os.environ.get("EW_FENCE_KILL"):
+            a.kill()
+            a.start()
+        status = a.wait_current()
+        self.assertEqual(status["incarnation"], 2)
+        self.assertEqual([at_centre(m) for m in ("Edited", "OfTheFormerLife", "OfTheOldCopy")], [1, 1, 1])
+        self.assertTrue(a.tablet().all("patient", family_name="eq.OfTheFormerLife"), "what the former life had pushed is back")
+        self.assertTrue(a.verify()["equal"])
+        live = s.db.one("postgres", "SELECT city FROM ward.patient WHERE id = '%s'" % edited)
+        contests = int(s.db.one("postgres", "SELECT count(*) FROM everward.conflict WHERE row_id = '%s'" % edited))
+        self.assertTrue(live == "Later" or contests == 1, "neither city went silently")
+
+        a.stop()  # the newer copy runs after all: it is another machine now
+        os.rename(a.state, old)
+        os.rename(new, a.state)
+        a.start()
+        self.assertIn("another life", a.wait_state("attention")["reason"])
+        write("OfTheNewerCopy")
+        self.assertEqual(a.status()["pending"], 1)
+        a.command("rejoin")
+        self.assertEqual(a.wait_current()["incarnation"], 3)
+        self.assertEqual(at_centre("OfTheNewerCopy"), 1)
+        self.assertTrue(a.verify()["equal"])
+
+    def test_b_database_older_than_the_identity_beside_it_rejoins_by_itself(self):
+        a.wait_current()
+        a.stop()
+        with open(os.path.join(a.state, "identity.json"), encoding="utf-8") as f:
+            text = f.read()
+        with open(os.path.join(a.state, "identity.json"), "w", encoding="utf-8") as f:
+            f.write(text.replace('"incarnation":3', '"incarnation":4'))
+        a.start()
+        write("AfterTheImage")
+        a.wait(lambda st: st["incarnation"] > 3)
+        a.wait_current()
+        self.assertEqual(at_centre("AfterTheImage"), 1)
+
+
 class Clone(unittest.TestCase):
     def test_a_second_machine_under_one_identity_is_fenced_and_keeps_its_unsent_facts(self):
         a.stop()
@@ -74,7 +137,7 @@ class Clone(unittest.TestCase):
         a.wait_current()
         clone.start()
         fenced = clone.wait_state("attention")
-        self.assertIn("a clone of it", fenced["reason"])
+        self.assertIn("a clone of it", fenced["reason"])  # or another life, once one of them has rejoined
         clone.tablet().create("patient", {"family_name": "Second", "given_names": "Test", "active": True})
         self.assertEqual(clone.status()["pending"], 1)
         write("Third")

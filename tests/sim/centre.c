@@ -369,11 +369,11 @@ static void merge_one(struct push *p, int i, int table, int row)
     if (now->exists)
         sim_image(w, &p->live, table, row, now->rev, &now->v, t);
     if (c->op != CORE_OP_INSERT)
-        core_past_unseen(&unseen, past, r->rev, r->writes > 0, c->base);
+        core_past_unseen(&unseen, past, r->rev, r->writes > 0, (struct core_seen){.base = c->base});
     if (!unseen.any && !unseen.all_columns)
         base = live;
-    else if (core_past_base(&p->base, past, c->base, r->said_any ? &said : NULL, &p->scratch,
-                            &w->scratch))
+    else if (core_past_base(&p->base, past, (struct core_seen){.base = c->base},
+                            r->said_any ? &said : NULL, &p->scratch, &w->scratch))
         base = &p->base;
     core_merge_row(&p->merge, t, c, &p->resolved[i], live, base, &unseen);
     if (p->merge.outcome != CORE_QUARANTINED) {

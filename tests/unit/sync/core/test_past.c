@@ -30,7 +30,7 @@ static void what_others_wrote_above_base_was_not_seen(void **state)
     struct core_unseen u = {0};
     entry(0, CORE_OP_INSERT, false, NULL, "(i,t,1,a,b)");
     entry(1, CORE_OP_UPDATE, false, "{5}", "(i,t,2,a,c)");
-    core_past_unseen(&u, past(2), 2, false, 1);
+    core_past_unseen(&u, past(2), 2, false, (struct core_seen){.base = 1});
     assert_true(u.any && core_unseen_has(&u, 5) && !core_unseen_has(&u, 4));
 }
 
@@ -39,7 +39,7 @@ static void what_the_node_itself_wrote_was_seen(void **state)
     struct core_unseen u = {0};
     entry(0, CORE_OP_INSERT, false, NULL, "(i,t,1,a,b)");
     entry(1, CORE_OP_UPDATE, true, "{5}", "(i,t,2,a,c)");
-    core_past_unseen(&u, past(2), 2, false, 1);
+    core_past_unseen(&u, past(2), 2, false, (struct core_seen){.base = 1});
     assert_false(u.any || u.all_columns);
 }
 
@@ -48,14 +48,14 @@ static void a_log_that_does_not_reach_back_counts_as_everything(void **state)
     struct core_unseen u = {0};
     entry(0, CORE_OP_UPDATE, false, "{5}", "(i,t,1,a,b)");
     log_of[0].rev = 4;
-    core_past_unseen(&u, past(1), 4, false, 1);
+    core_past_unseen(&u, past(1), 4, false, (struct core_seen){.base = 1});
     assert_true(u.any && u.all_columns);
 }
 
 static void a_revision_the_centre_has_not_reached_tells_nothing_of_what_was_seen(void **state)
 {
     struct core_unseen u = {0};
-    core_past_unseen(&u, NULL, 4, false, 5);
+    core_past_unseen(&u, NULL, 4, false, (struct core_seen){.base = 5});
     assert_true(u.any && u.all_columns);
 }
 
@@ -64,7 +64,7 @@ static void a_row_that_another_deleted_was_deleted_unseen(void **state)
     struct core_unseen u = {0};
     entry(0, CORE_OP_INSERT, false, NULL, "(i,t,1,a,b)");
     entry(1, CORE_OP_DELETE, false, NULL, "(i,t,2,a,b)");
-    core_past_unseen(&u, past(2), 0, false, 1);
+    core_past_unseen(&u, past(2), 0, false, (struct core_seen){.base = 1});
     assert_true(u.any && u.deleted);
 }
 
@@ -78,11 +78,11 @@ static void the_screen_shows_base_with_our_own_changes_over_it(void **state)
     entry(2, CORE_OP_UPDATE, false, "{5}", "(i,t,3,mine,theirs,c)");
     values[5] = core_text_of("said");
     set[5] = true;
-    assert_true(core_past_base(&base, past(3), 1, &said, &scratch, &arena));
+    assert_true(core_past_base(&base, past(3), (struct core_seen){.base = 1}, &said, &scratch, &arena));
     assert_true(core_text_equal(core_image_field(&base, 4), core_text_of("mine")));
     assert_true(core_text_equal(core_image_field(&base, 5), core_text_of("b")));
     assert_true(core_text_equal(core_image_field(&base, 6), core_text_of("said")));
-    assert_false(core_past_base(&base, past(3), 7, NULL, &scratch, &arena));
+    assert_false(core_past_base(&base, past(3), (struct core_seen){.base = 7}, NULL, &scratch, &arena));
 }
 
 static void pending_changes_are_laid_over_in_their_order(void **state)
