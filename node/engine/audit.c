@@ -42,6 +42,7 @@ struct engine_audit {
     bool online,
         greeting; /* of the round under way; greeting: the head goes out even without entries */
     int64_t next_ms, mark_ms;
+    int64_t back_to; /* go_back */
 };
 
 static struct node_engine *engine_of(struct node_job *job)
@@ -168,6 +169,37 @@ static void keep(struct engine_audit *a)
     node_store_write(a->e->store, &a->job);
 }
 
+static int go_back_run(struct node_job *job, struct node_db *db, struct base_err *err)
+{
+    return node_audit_sent(db, ((struct engine_audit *)job)->back_to, err);
+}
+
+static void gone_back(struct node_job *job)
+{
+    over((struct engine_audit *)job, job->rc != 0 ? AUDIT_RETRY_MS : 0);
+}
+
+/* The centre has less than it had taken (it was restored): it gets the rest again. The alarm at the centre stays. */
+static bool go_back(struct engine_audit *a)
+{
+    cJSON *o = NULL;
+    const char *code = "";
+    int64_t taken = -1;
+    const struct base_buf *b = &a->request.reply;
+    if (b->data != NULL && net_json_parse(&o, b->data, b->len, NULL) == 0 &&
+        net_json_str(o, "code", 64, &code, NULL) == 0 && strcmp(code, "audit_gap") == 0)
+        (void)net_json_i64(o, "taken", 0, INT64_MAX, &taken, NULL);
+    cJSON_Delete(o);
+    if (taken < 0 || taken >= a->state.sent)
+        return false;
+    base_log(BASE_LOG_WARN, "audit",
+             "the centre has lost entries of the trail: sent again from %lld",
+             (long long)taken + 1);
+    a->back_to = taken;
+    a->job = (struct node_job){.run = go_back_run, .done = gone_back, .write = true};
+    return true;
+}
+
 static void refused(struct engine_audit *a)
 {
     struct node_engine *e = a->e;
@@ -197,6 +229,11 @@ static void answered(struct node_request *r)
     struct engine_audit *a = r->owner;
     struct node_engine *e = a->e;
     bool taken = r->rc == 0 && r->status == 200;
+    if (r->rc == 0 && r->status == 409 && !e->stopping && go_back(a)) {
+        base_buf_release(&r->reply);
+        node_store_write(e->store, &a->job);
+        return;
+    }
     if (r->rc == 0 && r->status == 409)
         refused(a);
     else if (!taken && r->rc != BASE_ECANCELED)

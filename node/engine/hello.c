@@ -141,8 +141,9 @@ static const char *fence_text(enum core_receipt_verdict v)
                "runs, or it was put back to an old copy. Nothing is deleted. On the one that shall "
                "go on: everward rejoin";
     case CORE_RECEIPT_CENTRE_BEHIND:
-        return "the centre has lost changes it had acknowledged: it was put back to an earlier "
-               "copy. They are still here. At the centre: everward-gateway timeline renew";
+        return "the centre has lost what this node had from it or brought to it: it was put back "
+               "to an earlier copy. It is still here. At the centre: everward-gateway timeline "
+               "renew";
     case CORE_RECEIPT_SETTLES:
         break;
     }
@@ -177,6 +178,8 @@ static int settle_run(struct node_job *job, struct node_db *db, struct base_err 
         core_receipt_check(receipt, s.last_seq, e->hello_acked, ours.chain);
     if (rc == 0 && v != CORE_RECEIPT_SETTLES && !(restored && v == CORE_RECEIPT_CENTRE_BEHIND))
         return base_fail(err, BASE_EFENCED, "%s", fence_text(v));
+    if (rc == 0 && !restored && s.filled && s.cursor > e->hello_head)
+        return base_fail(err, BASE_EFENCED, "%s", fence_text(CORE_RECEIPT_CENTRE_BEHIND));
     if (rc == 0 && restored) {
         base_log(BASE_LOG_WARN, "centre_restored",
                  "the centre lives in another timeline and holds changes up to %lld of %lld: what "

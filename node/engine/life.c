@@ -164,7 +164,7 @@ static int lineage_run(struct node_job *job, struct node_db *db, struct base_err
     struct node_engine *e = engine_of(job);
     const cJSON *o = e->receipt_root;
     const cJSON *receipts = cJSON_GetObjectItemCaseSensitive(o, "receipts");
-    struct core_position common;
+    struct core_position common = {0};
     int64_t present = 0;
     bool more = false;
     bool all = true;

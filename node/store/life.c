@@ -110,18 +110,6 @@ int node_life_begin(struct node_db *db, int64_t receipt_seq, int64_t head,
     return rc == 0 ? meta_set_i64(db, "_fill_life", 1, err) : rc;
 }
 
-int life_filled(struct node_db *db, struct base_err *err)
-{
-    int64_t filling = 0;
-    int rc = meta_i64(db, "_fill_life", 0, &filling, err);
-    if (rc != 0 || !filling)
-        return rc;
-    rc = meta_set_i64(db, "_fill_life", 0, err);
-    if (rc == 0)
-        rc = meta_set_i64(db, "_former", db->heads.seq, err);
-    return rc == 0 ? meta_set_i64(db, "_life_retry", db->heads.seq, err) : rc;
-}
-
 /* Changes of ours may have come before the rows of others that they need and that we offered behind them. */
 int life_acknowledged(struct node_db *db, int64_t acked, struct base_err *err)
 {
@@ -132,6 +120,23 @@ int life_acknowledged(struct node_db *db, int64_t acked, struct base_err *err)
         return rc;
     rc = meta_set_i64(db, "_life_retry", 0, err);
     return rc == 0 ? node_quarantine_retry(db, &restorer, 0, &count, err) : rc;
+}
+
+int life_filled(struct node_db *db, struct base_err *err)
+{
+    int64_t filling = 0;
+    int64_t acked = 0;
+    int rc = meta_i64(db, "_fill_life", 0, &filling, err);
+    if (rc == 0)
+        rc = meta_i64(db, "_acked", 0, &acked, err);
+    if (rc != 0 || !filling)
+        return rc;
+    rc = meta_set_i64(db, "_fill_life", 0, err);
+    if (rc == 0)
+        rc = meta_set_i64(db, "_former", db->heads.seq, err);
+    if (rc == 0)
+        rc = meta_set_i64(db, "_life_retry", db->heads.seq, err);
+    return rc == 0 ? life_acknowledged(db, acked, err) : rc;
 }
 
 /* ---- offers ---------------------------------------------------------------------------------- */

@@ -49,7 +49,7 @@ BEGIN
         AND h.last_seq = i.after_seq AND h.chain = start) THEN
         RETURN;
     END IF;
-    IF inc <= present OR inc > present + 1000 OR from_inc > present THEN
+    IF (inc > present AND inc <= present + 1000 AND from_inc <= present) IS NOT TRUE THEN
         RAISE EXCEPTION 'incarnation % does not follow %', inc, present USING ERRCODE = 'EW409';
     END IF;
     IF after_seq > coalesce((SELECT i.after_seq FROM everward.incarnation i WHERE i.tenant_id = t

@@ -37,7 +37,7 @@ void core_past_unseen(struct core_unseen *out, const struct core_past *past, int
     const struct core_past *last = NULL;
     for (; past != NULL; past = past->next) {
         last = past;
-        if (past->rev <= base && core_past_was_seen(past, seen))
+        if (past->rev <= base && !(seen.former && past->anew))
             continue;
         above++;
         if (past->own)

@@ -193,9 +193,10 @@ static void reply_verdict(struct audit *a, const char *verdict, const char *held
         if (strcmp(verdict, refusals[i].verdict) == 0) {
             base_log(BASE_LOG_WARN, "audit_refused", "node %s: %s, witnessed %s, said %lld",
                      a->who.node, verdict, held, (long long)a->head);
-            net_http_problem(
+            (void)snprintf(text, sizeof text, "\"taken\":%s", held);
+            net_http_problem_with(
                 a->x, 409, refusals[i].code, refusals[i].detail,
-                "It was cut, put back from an old copy, or cloned; the alarm is kept.");
+                "It was cut, put back from an old copy, or cloned; the alarm is kept.", text);
             return;
         }
     int n =

@@ -123,13 +123,12 @@ class Backup(unittest.TestCase):
         machine_lost(n)
         n.command("restore", bundle)
         n.start()
-        status = n.wait(lambda st: st["state"] in ("attention", "current"))
-        if status["state"] == "current":  # it began its next life by itself
-            n.tablet().wait_for("/api/v1/patient/" + row, 20)
-            self.assertTrue(n.verify()["equal"])
-        else:
-            self.assertIn("restored", status["reason"])
-        self.assertEqual(at_centre(self.mark), {row: 1})
+        later = n.tablet().create("patient", patient(self.mark))["id"]
+        status = n.wait_current()
+        self.assertEqual(status["incarnation"], 2, "it began its next life by itself")
+        n.tablet().wait_for("/api/v1/patient/" + row, 20)
+        self.assertTrue(n.verify()["equal"])
+        self.assertEqual(at_centre(self.mark), {row: 1, later: 1})
         n.stop()
 
 

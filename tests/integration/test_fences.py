@@ -3,6 +3,7 @@
 Real programs: everward, everward-gateway, PostgreSQL (stack.py)."""
 
 import os
+import re
 import shutil
 import unittest
 
@@ -89,11 +90,10 @@ class Rejoin(unittest.TestCase):
         a.link("up")
         self.assertIn("everward rejoin", a.wait_state("attention")["reason"])
         a.command("rejoin")
-        if os.environ.get("EW_FENCE_KILL"):
-            a.kill()
-            a.start()
+        a.kill()  # in the middle of it, as likely as not
+        a.start()
         status = a.wait_current()
-        self.assertEqual(status["incarnation"], 2)
+        self.assertEqual(status["incarnation"] in (2, 3), True)
         self.assertEqual([at_centre(m) for m in ("Edited", "OfTheFormerLife", "OfTheOldCopy")], [1, 1, 1])
         self.assertTrue(a.tablet().all("patient", family_name="eq.OfTheFormerLife"), "what the former life had pushed is back")
         self.assertTrue(a.verify()["equal"])
@@ -109,20 +109,20 @@ class Rejoin(unittest.TestCase):
         write("OfTheNewerCopy")
         self.assertEqual(a.status()["pending"], 1)
         a.command("rejoin")
-        self.assertEqual(a.wait_current()["incarnation"], 3)
+        self.assertGreater(a.wait_current()["incarnation"], status["incarnation"])
         self.assertEqual(at_centre("OfTheNewerCopy"), 1)
         self.assertTrue(a.verify()["equal"])
 
     def test_b_database_older_than_the_identity_beside_it_rejoins_by_itself(self):
-        a.wait_current()
+        before = a.wait_current()["incarnation"]
         a.stop()
         with open(os.path.join(a.state, "identity.json"), encoding="utf-8") as f:
             text = f.read()
         with open(os.path.join(a.state, "identity.json"), "w", encoding="utf-8") as f:
-            f.write(text.replace('"incarnation":3', '"incarnation":4'))
+            f.write(re.sub(r'"incarnation":\d+', '"incarnation":%d' % (before + 1), text))
         a.start()
         write("AfterTheImage")
-        a.wait(lambda st: st["incarnation"] > 3)
+        a.wait(lambda st: st["incarnation"] > before)
         a.wait_current()
         self.assertEqual(at_centre("AfterTheImage"), 1)
 

@@ -98,7 +98,7 @@ class Roles(Case):
             SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'everward'::regnamespace
             AND has_function_privilege('everward_gateway', p.oid, 'EXECUTE') ORDER BY 1""")
         self.assertEqual([g[0] for g in got], [
-            "answer_wipe", "begin_incarnation", "catalog", "context_node", "digest", "enrol", "enter_node", "enter_person", "exchange_escrow", "fleet", "image_sql", "maintain", "node_key",
+            "answer_wipe", "begin_incarnation", "catalog", "context_node", "digest", "enrol", "enter_node", "enter_person", "exchange_escrow", "fleet", "image_sql", "life_began", "maintain", "node_key",
             "node_seen", "push_txn", "renew_timeline", "sequence_feed", "take_audit", "tenant", "timeline", "wake_key"])
 
     def test_the_gateway_cannot_read_the_key_of_the_seal(self):
@@ -283,10 +283,19 @@ class Enrolment(Case):
     def test_an_incarnation_follows_the_present_one(self):
         node = a.enrol("restored", "t")
         enter = "BEGIN; SELECT FROM everward.enter_node('%s', 't'); " % node
-        db.sql("everward_gateway", enter + "SELECT everward.begin_incarnation(2); SELECT everward.begin_incarnation(2); COMMIT;")
+        begin = "SELECT everward.begin_incarnation(%s, 1, 0, NULL, decode(repeat('00', 32), 'hex')); "
+        db.sql("everward_gateway", enter + begin % 2 + begin % 2 + "COMMIT;")  # the answer may have been lost
         self.assertEqual(db.sql("everward_gateway", "SELECT incarnation FROM everward.enter_node('%s', 't')" % node), [["2"]])
-        for inc in ("1", "4", "NULL"):
-            self.refused("EW409", db.sql, "everward_gateway", enter + "SELECT everward.begin_incarnation(%s); COMMIT;" % inc)
+        for inc in ("1", "5000", "NULL"):
+            self.refused("EW409", db.sql, "everward_gateway", enter + begin % inc + "COMMIT;")
+
+    def test_a_life_begins_behind_a_change_that_the_centre_holds_and_no_other(self):
+        node = a.enrol("other", "t")
+        enter = "BEGIN; SELECT FROM everward.enter_node('%s', 't'); " % node
+        for after, link in ((1, "0011223344556677"), (7, ""), (9000000000, "00")):
+            self.refused("EW409", db.sql, "everward_gateway", enter + "SELECT everward.begin_incarnation(2, 1, %d, decode('%s', 'hex'), "
+                         "decode(repeat('00', 32), 'hex')); COMMIT;" % (after, link))
+        self.assertEqual(db.sql("everward_gateway", "SELECT incarnation FROM everward.enter_node('%s', 't')" % node), [["1"]])
 
 
 if __name__ == "__main__":

@@ -78,11 +78,13 @@ static void the_screen_shows_base_with_our_own_changes_over_it(void **state)
     entry(2, CORE_OP_UPDATE, false, "{5}", "(i,t,3,mine,theirs,c)");
     values[5] = core_text_of("said");
     set[5] = true;
-    assert_true(core_past_base(&base, past(3), (struct core_seen){.base = 1}, &said, &scratch, &arena));
+    assert_true(
+        core_past_base(&base, past(3), (struct core_seen){.base = 1}, &said, &scratch, &arena));
     assert_true(core_text_equal(core_image_field(&base, 4), core_text_of("mine")));
     assert_true(core_text_equal(core_image_field(&base, 5), core_text_of("b")));
     assert_true(core_text_equal(core_image_field(&base, 6), core_text_of("said")));
-    assert_false(core_past_base(&base, past(3), (struct core_seen){.base = 7}, NULL, &scratch, &arena));
+    assert_false(
+        core_past_base(&base, past(3), (struct core_seen){.base = 7}, NULL, &scratch, &arena));
 }
 
 static void pending_changes_are_laid_over_in_their_order(void **state)
