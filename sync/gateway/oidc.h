@@ -2,24 +2,15 @@
  * sync/gateway/oidc.h - people and other software, by access tokens of the hospital's identity
  * provider (OAuth 2.0, OpenID Connect discovery).
  *
- * Does:      keeps the provider's key set: fetched at the first use, anew every OIDC_FRESH_MS and for an
- *            unknown key (not more often than OIDC_COOL_DOWN_MS); a set that can't be renewed goes
- *            on serving. Checks issuer, signature, audience, times, tenant claim.
+ * Does:      asks sync/net/issuer.h whether a request's token holds, and reads the tenant from it.
  * Does not:  decide what the person may do: the database does, in everward.enter_person.
- * Thread:    the loop's; fetching runs on libuv's pool.
+ * Thread:    the loop's.
  */
 #ifndef SYNC_GATEWAY_OIDC_H
 #define SYNC_GATEWAY_OIDC_H
 
 #include "sync/gateway/gateway.h"
-#include "sync/net/jws.h"
-
-enum {
-    OIDC_FRESH_MS = 10 * 60 * 1000,
-    OIDC_COOL_DOWN_MS = 5 * 1000,
-    OIDC_FETCH_MS = 5 * 1000,
-    OIDC_WAITING_MAX = 256
-};
+#include "sync/net/issuer.h"
 
 /* Somebody whose token holds. Not yet somebody of the tenant: gw_add_enter_person asks that. */
 struct gw_person {

@@ -306,8 +306,13 @@ static int check_claims(struct net_access *out, const cJSON *claims,
     struct net_access a = {.expires_s = 0};
     if (!is(claims, "iss", want->issuer))
         return base_fail(err, BASE_EAUTH, "the token is of another issuer");
-    if (!audience_holds(claims, want->audience))
+    if (!audience_holds(claims, want->audience) ||
+        (want->nonce != NULL && net_json_has(claims, "azp") && !is(claims, "azp", want->audience)))
         return base_fail(err, BASE_EAUTH, "the token is for another audience");
+    if (want->nonce != NULL ? !is(claims, "nonce", want->nonce) : net_json_has(claims, "nonce"))
+        return base_fail(err, BASE_EAUTH,
+                         want->nonce != NULL ? "the token has another nonce"
+                                             : "an ID token opens nothing here");
     int rc = check_times(claims, want, &a.expires_s, err);
     if (rc != 0)
         return rc;
@@ -343,21 +348,33 @@ int net_access_check(struct net_access *out, const char *token, size_t len,
     return rc;
 }
 
-int net_discovery_parse(char jwks_uri[1024], const char *json, size_t len, const char *issuer,
+static bool take_endpoint(const cJSON *root, const char *name, char out[NET_ENDPOINT_BYTES_MAX + 1])
+{
+    const char *uri = NULL;
+    if (net_json_str(root, name, NET_ENDPOINT_BYTES_MAX, &uri, NULL) != 0 ||
+        strncmp(uri, "https://", 8) != 0)
+        return false;
+    memcpy(out, uri, strlen(uri) + 1);
+    return true;
+}
+
+int net_discovery_parse(struct net_discovery *out, const char *json, size_t len, const char *issuer,
                         struct base_err *err)
 {
     cJSON *root = NULL;
-    const char *uri = NULL;
+    struct net_discovery d = {.jwks_uri = ""};
     int rc = net_json_parse(&root, json, len, err);
     if (rc != 0)
         return base_err_prefix(err, rc, "the discovery document");
     if (!is(root, "issuer", issuer))
         rc = base_fail(err, BASE_EAUTH, "the discovery document is another issuer's");
-    else if (net_json_str(root, "jwks_uri", 1023, &uri, err) != 0 ||
-             strncmp(uri, "https://", 8) != 0)
+    else if (!take_endpoint(root, "jwks_uri", d.jwks_uri))
         rc = base_fail(err, BASE_EPROTO, "the discovery document names no https jwks_uri");
-    else
-        memcpy(jwks_uri, uri, strlen(uri) + 1);
+    if (rc == 0) {
+        (void)take_endpoint(root, "authorization_endpoint", d.authorize);
+        (void)take_endpoint(root, "token_endpoint", d.token);
+        *out = d;
+    }
     cJSON_Delete(root);
     return rc;
 }

@@ -36,7 +36,8 @@ int net_jwks_count(const struct net_jwks *set);
 struct net_access_want {
     const char *issuer, *audience;
     const char *tenant_claim;
-    int64_t now_s; /* since 1970 */
+    const char *nonce; /* NULL: an access token; else an ID token that must have this one */
+    int64_t now_s;     /* since 1970 */
 };
 struct net_access {
     char subject[NET_CLAIM_BYTES_MAX + 1];
@@ -50,9 +51,14 @@ int net_access_check(struct net_access *out, const char *token, size_t len,
                      const struct net_jwks *set, const struct net_access_want *want,
                      struct base_err *err);
 
-/* What OpenID Connect discovery says of the issuer: where the keys are. BASE_EAUTH if the document is
- * another issuer's. jwks_uri: an https address. */
-int net_discovery_parse(char jwks_uri[1024], const char *json, size_t len, const char *issuer,
+/* What OpenID Connect discovery says of the issuer; all https addresses. */
+enum { NET_ENDPOINT_BYTES_MAX = 1023 };
+struct net_discovery {
+    char jwks_uri[NET_ENDPOINT_BYTES_MAX + 1];
+    char authorize[NET_ENDPOINT_BYTES_MAX + 1], token[NET_ENDPOINT_BYTES_MAX + 1]; /* "": none */
+};
+/* BASE_EAUTH if the document is another issuer's. */
+int net_discovery_parse(struct net_discovery *out, const char *json, size_t len, const char *issuer,
                         struct base_err *err);
 
 #endif

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                               "\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}";
     struct net_jwks *set = NULL;
     struct net_access a;
-    char uri[1024];
+    struct net_discovery where;
     const char *token = (const char *)data;
     BASE_ASSERT(seal_init(NULL) == 0);
     const char *first = memchr(token, '\n', size);
@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t keys_len = first == NULL ? sizeof own - 1 : size - token_len - 1;
     const char *second = memchr(keys, '\n', keys_len);
     if (second != NULL) {
-        (void)net_discovery_parse(uri, second + 1, keys_len - (size_t)(second - keys) - 1,
+        (void)net_discovery_parse(&where, second + 1, keys_len - (size_t)(second - keys) - 1,
                                   want.issuer, NULL);
         keys_len = (size_t)(second - keys);
     }

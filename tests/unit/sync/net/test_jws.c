@@ -177,6 +177,27 @@ static void the_audience_may_be_one_of_a_list(void **state)
     assert_int_equal(check(NULL), 0);
 }
 
+static void an_id_token_holds_for_its_own_login_alone_and_opens_nothing_else(void **state)
+{
+    static const char header[] = "{\"alg\":\"EdDSA\",\"kid\":\"d\"}";
+    struct net_access a;
+    struct net_access_want login = want;
+    login.nonce = "n1";
+    make_token(private_of[EDDSA], EDDSA, header,
+               CLAIMS("\"aud\":[\"everward\",\"other\"],\"azp\":\"everward\",\"nonce\":\"n1\","
+                      "\"exp\":1800000300"));
+    assert_int_equal(net_access_check(&a, token.data, token.len, set, &login, NULL), 0);
+    assert_int_equal(net_access_check(&a, token.data, token.len, set, &want, NULL), BASE_EAUTH);
+    login.nonce = "n2";
+    assert_int_equal(net_access_check(&a, token.data, token.len, set, &login, NULL), BASE_EAUTH);
+    make_token(private_of[EDDSA], EDDSA, header,
+               CLAIMS("\"aud\":[\"everward\",\"other\"],\"azp\":\"other\",\"nonce\":\"n2\","
+                      "\"exp\":1800000300"));
+    assert_int_equal(net_access_check(&a, token.data, token.len, set, &login, NULL), BASE_EAUTH);
+    make_token(private_of[EDDSA], EDDSA, header, GOOD);
+    assert_int_equal(net_access_check(&a, token.data, token.len, set, &login, NULL), BASE_EAUTH);
+}
+
 static void a_changed_byte_anywhere_is_refused(void **state)
 {
     make_token(private_of[EDDSA], EDDSA, "{\"alg\":\"EdDSA\",\"kid\":\"d\"}", GOOD);
@@ -292,17 +313,21 @@ static void a_broken_key_set_is_refused_whole(void **state)
 
 static void discovery_must_be_of_the_issuer_and_name_https(void **state)
 {
-    char uri[1024] = "";
+    struct net_discovery where;
     static const char good[] =
-        "{\"issuer\":\"" ISSUER "\",\"jwks_uri\":\"https://id.example/keys\",\"more\":[1]}";
+        "{\"issuer\":\"" ISSUER "\",\"jwks_uri\":\"https://id.example/keys\",\"more\":[1],"
+        "\"authorization_endpoint\":\"https://id.example/auth\","
+        "\"token_endpoint\":\"http://id.example/token\"}";
     static const char other[] =
         "{\"issuer\":\"https://evil.example\",\"jwks_uri\":\"https://id.example/keys\"}";
     static const char plain[] =
         "{\"issuer\":\"" ISSUER "\",\"jwks_uri\":\"http://id.example/keys\"}";
-    assert_int_equal(net_discovery_parse(uri, good, strlen(good), ISSUER, NULL), 0);
-    assert_string_equal(uri, "https://id.example/keys");
-    assert_int_equal(net_discovery_parse(uri, other, strlen(other), ISSUER, NULL), BASE_EAUTH);
-    assert_int_equal(net_discovery_parse(uri, plain, strlen(plain), ISSUER, NULL), BASE_EPROTO);
+    assert_int_equal(net_discovery_parse(&where, good, strlen(good), ISSUER, NULL), 0);
+    assert_string_equal(where.jwks_uri, "https://id.example/keys");
+    assert_string_equal(where.authorize, "https://id.example/auth");
+    assert_string_equal(where.token, ""); /* not by https */
+    assert_int_equal(net_discovery_parse(&where, other, strlen(other), ISSUER, NULL), BASE_EAUTH);
+    assert_int_equal(net_discovery_parse(&where, plain, strlen(plain), ISSUER, NULL), BASE_EPROTO);
 }
 
 int main(void)
@@ -310,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_of_each_kind_of_key_are_believed),
         cmocka_unit_test(the_audience_may_be_one_of_a_list),
+        cmocka_unit_test(an_id_token_holds_for_its_own_login_alone_and_opens_nothing_else),
         cmocka_unit_test(a_changed_byte_anywhere_is_refused),
         cmocka_unit_test(the_algorithm_belongs_to_the_key),
         cmocka_unit_test(keys_that_are_not_in_the_set_are_told_apart),
