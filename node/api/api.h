@@ -11,7 +11,14 @@
 
 struct node_api;
 
+struct node_api_oidc {  /* texts live as long as the API */
+    const char *issuer; /* NULL or "": nobody is let in by access token */
+    const char *audience, *tenant_claim;
+    const char *ca; /* PEM file; "": the system's */
+};
+
 struct node_api_config {
+    struct node_api_oidc oidc;
     const char *address;
     uint16_t port;
     const char *cert_pem, *key_pem, *ca_pem; /* PEM texts; ca_pem is what /trust offers */

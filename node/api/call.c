@@ -250,6 +250,17 @@ static const char *cookie_of(const struct net_http_exchange *x, const char *name
     return NULL;
 }
 
+/* What came as a bearer: ours is one word, an access token (a JWT) has points. */
+static const char *jwt_of(const struct api_call *c, size_t *len)
+{
+    const char *auth = net_http_header(c->x, "Authorization");
+    if (c->api->oidc == NULL || auth == NULL || strncasecmp(auth, "Bearer ", 7) != 0 ||
+        strchr(auth + 7, '.') == NULL)
+        return NULL;
+    *len = strlen(auth + 7);
+    return auth + 7;
+}
+
 static struct node_session *session_of(struct api_call *c)
 {
     const char *auth = net_http_header(c->x, "Authorization");
@@ -293,36 +304,61 @@ static bool same_origin(const struct net_http_exchange *x)
     return rest != NULL && strcasecmp(rest, host) == 0;
 }
 
-static bool authenticate(struct api_call *c)
+enum auth { AUTH_OK, AUTH_REFUSED, AUTH_LATER /* the call is given away */ };
+
+/* Whose token is not known yet, or was looked at too long ago. */
+static bool must_wait(struct api_call *c, struct node_session **s)
+{
+    size_t len = 0;
+    bool fresh = true;
+    const char *jwt = jwt_of(c, &len);
+    if (jwt == NULL)
+        return false;
+    *s = node_people_token(c->api->people, jwt, len, c->now_ms, &fresh);
+    return !fresh && c->api->again != c->x;
+}
+
+static enum auth admit(struct api_call *c)
+{
+    size_t len = 0;
+    const char *jwt = jwt_of(c, &len);
+    api_oidc_admit(c, jwt, len);
+    return AUTH_LATER;
+}
+
+static enum auth authenticate(struct api_call *c)
 {
     if (!api_ready(c->api)) {
         api_refuse(c, 503, "starting", "Nothing was done. Try again.", "the node is starting");
         c->problem.retry_after_s = 1;
-        return false;
+        return AUTH_REFUSED;
     }
     struct node_session *s = session_of(c);
+    bool wait = must_wait(c, &s);
     if (!rate_ok(c, s, false))
-        return false;
+        return AUTH_REFUSED;
+    if (wait)
+        return admit(c);
     if (s == NULL) {
         api_refuse(c, 401, "not_logged_in", "Log in with POST /api/v1/session and send the token.",
                    "no valid session came with this request");
-        return false;
+        return AUTH_REFUSED;
     }
     bool safe = strcmp(net_http_method(c->x), "GET") == 0;
     if (c->by_cookie && !safe && !same_origin(c->x)) {
         api_refuse(c, 403, "cross_site", "Programs send the token in Authorization: Bearer.",
                    "the request came from another site");
-        return false;
+        return AUTH_REFUSED;
     }
     if (!c->locked_too && node_people_locked(c->api->people, s, c->now_ms)) {
         api_refuse(c, 423, "session_locked", "Unlock it with the PIN, or log in by password.",
                    "the session is locked");
-        return false;
+        return AUTH_REFUSED;
     }
     c->grants = node_grants_ref(s->grants);
     memcpy(c->session_hash, s->hash, sizeof c->session_hash);
     snprintf(c->device, sizeof c->device, "%s", s->device.name);
-    return true;
+    return AUTH_OK;
 }
 
 static struct api_call *begin(struct net_http_exchange *x, struct node_api *a, bool locked_too)
@@ -331,10 +367,11 @@ static struct api_call *begin(struct net_http_exchange *x, struct node_api *a, b
     if (c == NULL)
         return NULL;
     c->locked_too = locked_too;
-    if (!authenticate(c)) {
+    enum auth auth = authenticate(c);
+    if (auth == AUTH_REFUSED)
         api_finish(c);
+    if (auth != AUTH_OK)
         return NULL;
-    }
     const char *table = net_http_param(x, "table");
     c->table = table;
     return c;

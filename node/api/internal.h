@@ -75,6 +75,8 @@ struct node_api {
     struct node_people *people;
     struct node_people_config people_config;
     struct api_events *events;
+    struct api_oidc *oidc;           /* NULL: no identity provider is configured */
+    struct net_http_exchange *again; /* the one whose access token was let in just now */
     char *ca_pem;
     char ca_fingerprint[96];
     uv_timer_t tick;
@@ -272,6 +274,15 @@ int api_glass_used(struct api_call *c, struct node_db *db, struct base_err *err)
 /* session.c */
 void api_render_time(struct base_buf *out, const char *name,
                      int64_t ms); /* ,"name":"…"; null for 0 */
+
+int64_t
+api_last_contact_ms(const struct node_api *a); /* when the centre was last heard; 0: never */
+
+/* oidc.c: access tokens of the hospital's identity provider */
+int api_oidc_open(struct node_api *a, const struct node_api_oidc *config, struct base_err *err);
+void api_oidc_close(struct node_api *a); /* who waits is answered */
+/* Takes the call: either its handler runs anew, with a session to be found, or it is answered. */
+void api_oidc_admit(struct api_call *take_c, const char *token, size_t len);
 
 /* write.c */
 void api_author(const struct api_call *c, struct node_author *out);

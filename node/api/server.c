@@ -244,6 +244,7 @@ static void on_http_stopped(void *user)
     struct node_api *a = user;
     a->http_stopped = true;
     a->http = NULL;
+    api_oidc_close(a);
     if (a->people != NULL) {
         node_people_close(a->people, on_people_closed, a); /* may be over at once, and a with it */
         return;
@@ -288,6 +289,8 @@ int node_api_start(struct node_api **out, struct uv_loop_s *loop, struct node_st
         rc = start_http(a, config, err);
     if (rc == 0)
         rc = start_people(a, config, err);
+    if (rc == 0)
+        rc = api_oidc_open(a, &config->oidc, err);
     if (rc != 0) {
         node_api_stop(a, NULL, NULL);
         return base_err_prefix(err, rc, "api");

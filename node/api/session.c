@@ -127,7 +127,7 @@ static void login_done(void *user, const struct node_login *login)
     api_job_end(a);
 }
 
-static int64_t last_contact_ms(const struct node_api *a)
+int64_t api_last_contact_ms(const struct node_api *a)
 {
     const char *times[] = {a->status.last_contact_at, a->status.sync.last_pull_at,
                            a->status.sync.last_push_at};
@@ -182,7 +182,7 @@ void api_on_login(struct net_http_exchange *x, void *user)
                                    .request_id = c->request_id,
                                    .device_secret_hash =
                                        api_device_secret(c, secret) ? secret : NULL,
-                                   .last_contact_ms = last_contact_ms(a)};
+                                   .last_contact_ms = api_last_contact_ms(a)};
     node_people_login(a->people, &r, c, login_done);
 }
 

@@ -203,22 +203,26 @@ static int start_engine(struct daemon *d, struct base_err *err)
 static int start_api(struct daemon *d, struct base_err *err)
 {
     const struct base_config *c = d->cli->config;
-    struct node_api_config a = {.address = base_config_text(c, "api", "address"),
-                                .port = (uint16_t)base_config_int(c, "api", "port"),
-                                .cert_pem = d->cert,
-                                .key_pem = d->key,
-                                .ca_pem = d->ca,
-                                .tls12 = base_config_bool(c, "api", "tls12"),
-                                .session_idle_s = base_config_int(c, "people", "session_idle_s"),
-                                .idle_tablet_s = base_config_int(c, "people", "idle_tablet_s"),
-                                .idle_shared_s = base_config_int(c, "people", "idle_shared_s"),
-                                .pin_attempts = base_config_int(c, "people", "pin_attempts"),
-                                .offline_credentials_expiration_days =
-                                    base_config_int(c, "people", "offline_credentials_expiration"),
-                                .offline_failed_login_attempts =
-                                    base_config_int(c, "people", "offline_failed_login_attempts"),
-                                .offline_failed_login_delay_s =
-                                    base_config_int(c, "people", "offline_failed_login_delay")};
+    struct node_api_config a = {
+        .address = base_config_text(c, "api", "address"),
+        .port = (uint16_t)base_config_int(c, "api", "port"),
+        .cert_pem = d->cert,
+        .key_pem = d->key,
+        .ca_pem = d->ca,
+        .tls12 = base_config_bool(c, "api", "tls12"),
+        .session_idle_s = base_config_int(c, "people", "session_idle_s"),
+        .idle_tablet_s = base_config_int(c, "people", "idle_tablet_s"),
+        .idle_shared_s = base_config_int(c, "people", "idle_shared_s"),
+        .pin_attempts = base_config_int(c, "people", "pin_attempts"),
+        .offline_credentials_expiration_days =
+            base_config_int(c, "people", "offline_credentials_expiration"),
+        .offline_failed_login_attempts =
+            base_config_int(c, "people", "offline_failed_login_attempts"),
+        .offline_failed_login_delay_s = base_config_int(c, "people", "offline_failed_login_delay"),
+        .oidc = {.issuer = base_config_text(c, "oidc", "issuer"),
+                 .audience = base_config_text(c, "oidc", "audience"),
+                 .tenant_claim = base_config_text(c, "oidc", "tenant_claim"),
+                 .ca = base_config_text(c, "oidc", "ca")}};
     int rc = node_api_start(&d->api, &d->loop, d->store, d->engine, &a, err);
     if (rc == BASE_EEXISTS)
         rc = err->code = BASE_EUNREACHABLE; /* the port is taken: not a refusal of ours */

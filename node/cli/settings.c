@@ -36,6 +36,12 @@ const struct base_setting node_settings[] = {
      "days without contact to the centre during which people may log in; 0: no limit"},
     {"people", "offline_failed_login_attempts", INT, "5", 1, 1000, "failed logins before a delay"},
     {"people", "offline_failed_login_delay", INT, "60", 1, 86400, "seconds of that delay"},
+    {"oidc", "issuer", TEXT, "", 0, 0,
+     "https address of the identity provider; empty: nobody is let in by access token"},
+    {"oidc", "audience", TEXT, "everward", 0, 0, "the audience that access tokens must name"},
+    {"oidc", "tenant_claim", TEXT, "tenant", 0, 0, "the claim that holds the tenant's id"},
+    {"oidc", "ca", TEXT, "", 0, 0,
+     "PEM file of the CA that the provider's certificate is from; empty: the system's"},
     {"log", "level", TEXT, "info", 0, 0, "error, warn, info or debug"},
     {NULL, NULL, TEXT, NULL, 0, 0, NULL},
 };

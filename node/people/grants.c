@@ -286,6 +286,36 @@ static int each_row(struct node_db *db, const char *table, const char *column, c
     return rc;
 }
 
+struct by_account {
+    const char *issuer;
+    struct base_uuid *staff_id;
+    bool found;
+};
+
+static bool match_account(void *user, const struct node_row *row)
+{
+    struct by_account *a = user;
+    struct core_text staff = value_of(row, "staff_id");
+    if (staff.s != NULL && core_text_equal(value_of(row, "issuer"), core_text_of(a->issuer)))
+        a->found = base_uuid_parse(a->staff_id, staff.s, staff.len);
+    return !a->found;
+}
+
+int people_account_read(struct node_db *db, const char *issuer, const char *subject,
+                        struct base_uuid *staff_id, struct base_err *err)
+{
+    struct base_uuid id;
+    struct by_account a = {issuer, &id, false};
+    if (node_db_catalog(db) == NULL)
+        return base_fail(err, BASE_ENOTFOUND, "the staff list is not here yet");
+    int rc = each_row(db, "staff_account", "subject", subject, &a, match_account, err);
+    if (rc == 0 && !a.found)
+        return base_fail(err, BASE_ENOTFOUND, "nobody's account");
+    if (rc == 0)
+        *staff_id = id;
+    return rc;
+}
+
 int people_grants_read(struct node_db *db, const struct base_uuid *staff_id, int64_t now_ms,
                        struct node_grants **out, struct base_err *err)
 {

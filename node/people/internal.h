@@ -55,6 +55,39 @@ int people_staff_by_name(struct node_db *db, const char *folded, int64_t now_ms,
 int people_grants_read(struct node_db *db, const struct base_uuid *staff_id, int64_t now_ms,
                        struct node_grants **out, struct base_err *err);
 
+/* A login under way (login.c, admit.c). */
+struct people_login {
+    struct node_job job;
+    struct people_check check;
+    struct node_people *people;
+    void *user;
+    node_login_cb done;
+    char folded[NODE_LOGIN_NAME_BYTES_MAX * 2 + 1];
+    char password[NODE_LOGIN_PASSWORD_BYTES_MAX + 1];
+    struct node_device_name device;
+    char request_id[64];
+    bool has_secret, has_pin;
+    uint8_t secret_hash[32];
+    uint8_t name_hash[32], token[NODE_SESSION_TOKEN_BYTES], token_hash[32];
+    int64_t now_ms, last_contact_ms;
+    struct people_staff staff;
+    struct node_grants *grants;
+    bool matched, by_centre; /* the latter: the centre has refused */
+    /* of one whom the identity provider has named (admit.c) */
+    bool by_account, by_token, seen_before;
+    int64_t ends_ms;
+    char issuer[NODE_ISSUER_BYTES_MAX + 1], subject[NODE_SUBJECT_BYTES_MAX + 1];
+    struct node_login answer;
+};
+/* Asks the centre about somebody whom the node's own list lets in, then ends the login. */
+void people_login_ask(struct people_login *l);
+void people_login_refuse(struct people_login *l, enum node_login_result result);
+
+/* In jobs. Whose account it is; BASE_ENOTFOUND: nobody's. */
+int people_account_read(struct node_db *db, const char *issuer, const char *subject,
+                        struct base_uuid *staff_id, struct base_err *err);
+void people_tokens_end(struct node_people *p); /* all sessions of access tokens */
+
 /* What is known of a session apart from its grants. */
 struct people_session {
     uint8_t hash[32];

@@ -23,26 +23,6 @@ enum {
     LOGIN_CHECKING_MAX = 2 /* 64 MiB each */
 };
 
-struct people_login {
-    struct node_job job;
-    struct people_check check;
-    struct node_people *people;
-    void *user;
-    node_login_cb done;
-    char folded[NODE_LOGIN_NAME_BYTES_MAX * 2 + 1];
-    char password[NODE_LOGIN_PASSWORD_BYTES_MAX + 1];
-    struct node_device_name device;
-    char request_id[64];
-    bool has_secret, has_pin;
-    uint8_t secret_hash[32];
-    uint8_t name_hash[32], token[NODE_SESSION_TOKEN_BYTES], token_hash[32];
-    int64_t now_ms, last_contact_ms;
-    struct people_staff staff;
-    struct node_grants *grants;
-    bool matched, by_centre; /* the latter: the centre has refused */
-    struct node_login answer;
-};
-
 static void login_end(struct people_login *l)
 {
     struct node_people *p = l->people;
@@ -228,19 +208,46 @@ static int finish_run(struct node_job *job, struct node_db *db, struct base_err 
     struct people_login *l = (struct people_login *)job;
     switch (l->answer.result) {
     case NODE_LOGIN_OK: {
-        int rc = session_write(l, db, err);
-        return rc != 0 ? rc : audit(l, db, "ok", "", err);
+        int rc = l->by_token ? 0 : session_write(l, db, err);
+        return rc != 0 ? rc
+                       : audit(l, db, "ok",
+                               l->by_token     ? "access token"
+                               : l->by_account ? "hospital account"
+                                               : "",
+                               err);
     }
     case NODE_LOGIN_EXPIRED:
         return audit(l, db, "refused", "offline credentials expired", err);
     default:
         return audit(l, db, "refused",
-                     l->by_centre                      ? "refused by the centre"
-                     : base_uuid_is_zero(&l->staff.id) ? "unknown name"
-                     : l->staff.usable                 ? "wrong password"
-                                                       : "not active",
+                     l->by_centre ? "refused by the centre"
+                     : base_uuid_is_zero(&l->staff.id)
+                         ? l->by_account ? "unknown account" : "unknown name"
+                     : l->staff.usable ? "wrong password"
+                                       : "not active",
                      err);
     }
+}
+
+static void take_session(struct people_login *l)
+{
+    struct node_people *p = l->people;
+    struct people_session s = {
+        .device = l->device, .created_ms = l->now_ms, .seen_ms = l->now_ms, .has_pin = l->has_pin};
+    memcpy(s.hash, l->token_hash, sizeof s.hash);
+    if (l->by_token)
+        people_session_drop(p, s.hash); /* asked about anew, or by two requests at once */
+    struct node_session *made = people_session_add(p, &s, l->grants);
+    if (made == NULL) {
+        answer(l, NODE_LOGIN_BUSY, 60);
+        return;
+    }
+    l->grants = NULL;
+    l->answer.session = made;
+    made->ends_ms = l->ends_ms;
+    made->checked_ms = l->now_ms;
+    /* What moved between reading the person and now. */
+    people_reload(p);
 }
 
 static void finish_done(struct node_job *job)
@@ -252,21 +259,10 @@ static void finish_done(struct node_job *job)
         if (l->answer.result == NODE_LOGIN_OK)
             answer(l, NODE_LOGIN_ERROR, LOGIN_BUSY_RETRY_S);
     }
-    if (l->answer.result == NODE_LOGIN_OK) {
-        struct people_session s = {.device = l->device,
-                                   .created_ms = l->now_ms,
-                                   .seen_ms = l->now_ms,
-                                   .has_pin = l->has_pin};
-        memcpy(s.hash, l->token_hash, sizeof s.hash);
-        l->answer.session = people_session_add(p, &s, l->grants);
-        if (l->answer.session == NULL) {
-            answer(l, NODE_LOGIN_BUSY, 60);
-        } else {
-            l->grants = NULL;
-            /* What moved between reading the person and now. */
-            people_reload(p);
-        }
-    }
+    if (l->answer.result == NODE_LOGIN_OK)
+        take_session(l);
+    else if (l->by_token)
+        people_session_drop(p, l->token_hash); /* was let in before, and is not any more */
     login_end(l);
 }
 
@@ -279,6 +275,8 @@ static bool credentials_expired(const struct people_login *l)
 static int make_token(struct people_login *l)
 {
     struct base_buf text;
+    if (l->by_token)
+        return 0;
     seal_random(l->token, sizeof l->token);
     seal_hash(l->token_hash, l->token, sizeof l->token);
     base_buf_init(&text, 2 * NODE_SESSION_TOKEN_CHARS);
@@ -297,6 +295,11 @@ static void finish(struct people_login *l)
         return;
     }
     memset(&l->job, 0, sizeof l->job);
+    if (l->seen_before && l->answer.result == NODE_LOGIN_OK) { /* nothing new to write down */
+        take_session(l);
+        login_end(l);
+        return;
+    }
     l->job.run = finish_run;
     l->job.done = finish_done;
     l->job.write = true;
@@ -315,8 +318,9 @@ static bool is_refused(const struct people_login *l, const struct node_standing 
     uint8_t hash[32];
     seal_hash(hash, l->staff.verifier, strlen(l->staff.verifier));
     return !s->known || !s->active || is_past(s->revoked_at, l->now_ms) ||
-           is_past(s->valid_until_at, l->now_ms) || !s->has_verifier ||
-           !seal_equal(hash, s->verifier_hash, sizeof hash);
+           is_past(s->valid_until_at, l->now_ms) ||
+           (!l->by_account &&
+            (!s->has_verifier || !seal_equal(hash, s->verifier_hash, sizeof hash)));
 }
 
 static void standing_done(void *user, const struct node_standing *s)
@@ -333,22 +337,31 @@ static void standing_done(void *user, const struct node_standing *s)
     finish(l);
 }
 
-static void check_done(struct people_check *c, bool ran)
+void people_login_ask(struct people_login *l)
 {
     static const struct node_standing none = {.answered = false};
-    struct people_login *l = login_of(c);
     const struct node_people_config *config = &l->people->config;
-    if (!ran) {
-        answer(l, NODE_LOGIN_BUSY, LOGIN_BUSY_RETRY_S);
-        finish(l);
-    } else if (!l->matched) {
-        answer(l, NODE_LOGIN_REFUSED, 0);
-        finish(l);
-    } else if (config->ask != NULL) {
+    if (config->ask != NULL)
         config->ask(config->ask_user, &l->staff.id, l, standing_done);
-    } else {
+    else
         standing_done(l, &none);
-    }
+}
+
+void people_login_refuse(struct people_login *l, enum node_login_result result)
+{
+    answer(l, result, LOGIN_BUSY_RETRY_S);
+    finish(l);
+}
+
+static void check_done(struct people_check *c, bool ran)
+{
+    struct people_login *l = login_of(c);
+    if (!ran)
+        people_login_refuse(l, NODE_LOGIN_BUSY);
+    else if (!l->matched)
+        people_login_refuse(l, NODE_LOGIN_REFUSED);
+    else
+        people_login_ask(l);
 }
 
 static void attempt_done(struct node_job *job)

@@ -61,6 +61,8 @@ static bool is_idle(const struct node_people *p, const struct node_session *s, i
 static bool is_over(const struct node_people *p, const struct node_session *s, int64_t now_ms)
 {
     bool can_wait = is_paired(s) && s->has_pin;
+    if (s->ends_ms != 0 && now_ms >= s->ends_ms)
+        return true;
     return now_ms - s->created_ms > NODE_SESSION_LIFE_MS || (!can_wait && is_idle(p, s, now_ms));
 }
 
@@ -385,6 +387,8 @@ void node_people_moved(struct node_people *p, const char *table)
         reload_start(p);
         number_raise(p);
     }
+    if (strcmp(table, "staff_account") == 0)
+        people_tokens_end(p); /* the next request asks whose it is now */
 }
 
 /* Writing down what was seen, ending what is over. */

@@ -25,6 +25,9 @@ enum {
     NODE_SESSION_TOKEN_BYTES = 32,
     NODE_SESSION_TOKEN_CHARS = 43,           /* base64url */
     NODE_SESSION_LIFE_MS = 12 * 3600 * 1000, /* a shift; whatever happens */
+    NODE_TOKEN_FRESH_MS = 60 * 1000,         /* then an access token's person is asked about anew */
+    NODE_ISSUER_BYTES_MAX = 512,
+    NODE_SUBJECT_BYTES_MAX = 255,
     NODE_ROLES_MAX = 16,
     NODE_GRANTS_MAX = 256,
     NODE_WARDS_MAX = 32,
@@ -108,6 +111,8 @@ struct node_session {
     bool locked;                 /* by hand; see node_people_locked */
     bool has_pin;                /* its person has one, and the device is paired */
     bool dirty;                  /* seen_ms is newer than the store's */
+    int64_t ends_ms;             /* wall; an access token's, not in the store; 0: a login's */
+    int64_t checked_ms;          /* wall; of such a one: when its person was asked about */
     double tokens;               /* the API's rate bucket */
     int64_t tokens_at_ms;        /* monotonic */
     struct node_session *next;
@@ -167,6 +172,22 @@ struct node_login_request {
 };
 void node_people_login(struct node_people *p, const struct node_login_request *r, void *user,
                        node_login_cb done);
+/* Somebody whom the identity provider has named, by an access token or at the end of its login. As a login by password:
+ * the staff list decides, and the centre's no is final. */
+struct node_admission {
+    const char *issuer, *subject, *device, *request_id;
+    const char *
+        token; /* the access token: its session is found by node_people_token; NULL: a session is made */
+    size_t token_len;
+    int64_t ends_ms;                   /* of the token; wall */
+    const uint8_t *device_secret_hash; /* NULL: not from a paired device */
+    int64_t last_contact_ms;           /* as node_login_request's */
+};
+void node_people_admit(struct node_people *p, const struct node_admission *r, void *user,
+                       node_login_cb done);
+/* NULL: not admitted. fresh false: to be admitted anew before it counts. Valid until the next turn of the loop. */
+struct node_session *node_people_token(struct node_people *p, const char *token, size_t len,
+                                       int64_t now_ms, bool *fresh);
 /* Gone from memory at once; done when it is gone from the store too. */
 void node_people_logout(struct node_people *p, const uint8_t hash[32], const char *request_id,
                         void *user, void (*done)(void *user, int rc));

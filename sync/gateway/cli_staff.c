@@ -268,15 +268,16 @@ int gw_cmd_staff_link(struct gw_cli *cli)
                            "--issuer URL, or issuer in section oidc of the configuration");
     int code = gw_tenant(cli, tenant);
     const char *const values[] = {tenant, username, issuer, subject};
-    return code != 0
-               ? code
-               : changed_one(cli,
-                             "INSERT INTO everward.person (tenant_id, issuer, subject, staff_id)"
-                             " SELECT s.tenant_id, $3, $4, s.id FROM ward.staff s"
-                             " WHERE s.tenant_id = $1::uuid AND s.username = $2"
-                             " ON CONFLICT (tenant_id, issuer, subject)"
-                             " DO UPDATE SET staff_id = excluded.staff_id, linked_at = now()",
-                             4, values);
+    if (code != 0 || (code = begin(cli, tenant)) != 0)
+        return code;
+    return end(
+        cli, changed_one(cli,
+                         "INSERT INTO ward.staff_account (id, tenant_id, issuer, subject, staff_id)"
+                         " SELECT gen_random_uuid(), s.tenant_id, $3, $4, s.id FROM ward.staff s"
+                         " WHERE s.tenant_id = $1::uuid AND s.username = $2"
+                         " ON CONFLICT (tenant_id, issuer, subject)"
+                         " DO UPDATE SET staff_id = excluded.staff_id",
+                         4, values));
 }
 
 int gw_cmd_staff_unlink(struct gw_cli *cli)
@@ -288,10 +289,11 @@ int gw_cmd_staff_unlink(struct gw_cli *cli)
                            "everward-gateway staff unlink --help");
     int code = gw_tenant(cli, tenant);
     const char *const values[] = {tenant, username};
-    return code != 0 ? code
-                     : changed_one(cli,
-                                   "DELETE FROM everward.person p USING ward.staff s"
-                                   " WHERE p.tenant_id = $1::uuid AND s.tenant_id = p.tenant_id"
-                                   " AND s.id = p.staff_id AND s.username = $2",
-                                   2, values);
+    if (code != 0 || (code = begin(cli, tenant)) != 0)
+        return code;
+    return end(cli, changed_one(cli,
+                                "DELETE FROM ward.staff_account p USING ward.staff s"
+                                " WHERE p.tenant_id = $1::uuid AND s.tenant_id = p.tenant_id"
+                                " AND s.id = p.staff_id AND s.username = $2",
+                                2, values));
 }

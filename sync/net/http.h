@@ -96,6 +96,8 @@ const char *
 net_http_request_id(const struct net_http_exchange *x); /* ours, in every reply as X-Request-Id */
 void *net_http_tag(const struct net_http_exchange *x);  /* the caller's own pointer */
 void net_http_set_tag(struct net_http_exchange *x, void *tag);
+/* Calls the route's handler once more, for an exchange that has not been answered: what it had to wait for is there. */
+void net_http_again(struct net_http_exchange *x, void *user);
 
 /* Answering. Headers may be added before the reply. The body is copied. */
 void net_http_reply_header(struct net_http_exchange *x, const char *name, const char *value);

@@ -262,6 +262,12 @@ static enum MHD_Result answer_or_wait(struct net_http_exchange *x)
     return MHD_YES;
 }
 
+/* Not from x->server: the client may have left, and nobody but the handler knows what it holds. */
+void net_http_again(struct net_http_exchange *x, void *user)
+{
+    x->route->handler(x, user);
+}
+
 static enum MHD_Result handle(struct net_http_exchange *x)
 {
     if (x->body_over && base_buf_check(&x->body) == BASE_ENOMEM)
