@@ -178,7 +178,7 @@ static void on_key(void *user, struct gw_flight *f)
     } else {
         struct key *key = remember(gw->keys, &a->node, f);
         if (key == NULL)
-            unauthorized(gw, x, "no node of this id is registered here");
+            unauthorized(gw, x, NET_TOKEN_STRANGER);
         else
             check_token(gw, x, key, a->next);
     }

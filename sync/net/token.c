@@ -248,8 +248,7 @@ int net_token_check(struct net_token *out, const char *token, size_t len,
         return rc;
     if (!seal_base64url_decode(sig, sizeof sig, &sig_len, p.signature, p.signature_len) ||
         sig_len != sizeof sig || !seal_verify(sig, token, p.signed_len, public_key))
-        return base_fail(err, BASE_EAUTH,
-                         "the token's signature does not match the registered key");
+        return base_fail(err, BASE_EAUTH, NET_TOKEN_STRANGER);
     rc = read_all(&t, &p, err);
     if (rc == 0 && strcmp(t.audience, audience) != 0)
         rc = base_fail(err, BASE_EAUTH, "the token is for another audience");

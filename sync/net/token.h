@@ -15,6 +15,9 @@
 #include "sync/base/err.h"
 #include "sync/base/uuid.h"
 
+/* Said alike of an id that nobody has and of a wrong signature: nobody learns which ids there are. */
+#define NET_TOKEN_STRANGER "no node of this id and key is registered here"
+
 enum {
     NET_TOKEN_LIFE_S = 300,
     NET_TOKEN_SKEW_S = 120,
