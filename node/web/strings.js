@@ -128,6 +128,7 @@ export const T = {
       'record-number-shared': 'Another patient carries the same record number. Find out whether they are one person.',
       'corrected-after-ack': 'A laboratory result was corrected after it had been acknowledged. Look at it again.',
       'state-clash': 'Two people changed a state without seeing each other. The safer one stands; look whether it is right.',
+      'access-ended': 'Written after the access of its author had ended. It stands: look whether it is right, and who wrote it.',
     },
   },
   chart: {

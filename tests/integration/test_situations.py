@@ -2,6 +2,7 @@
 
 Real programs: everward, everward-gateway, PostgreSQL (stack.py). A test says which situation by its name."""
 
+import contextlib
 import datetime
 import json
 import time
@@ -287,18 +288,19 @@ class Situation(unittest.TestCase):
             self.assertEqual([v for v in self.chart(n, wrong)["vitals"] if v["last"]["id"] == first] if self.chart(n, wrong)["vitals"] else [], [], n.name)
             n.tablet().get("/api/v1/observation/" + first)  # both stay, for ever
 
-    def test_facts_written_by_a_nurse_whose_access_had_meanwhile_been_revoked(self):
-        person = self.patient()
-        self.apart()
-        charted = a.tablet().create("observation", {"patient_id": person, "code": "8867-4", "value_decimal": "70"})["id"]
-        s.as_app(LAKESIDE, "UPDATE ward.staff SET revoked_at = '%s' WHERE username = '%s'" % (at(-1), stack.USER))
+    def reviewed(self, person):
+        """The rows for which the centre asks for a review; every replica holds the request. No login is needed."""
+        where = "FROM everward.alert WHERE kind = 'access-ended' AND patient_id = '%s'" % person
+        rows = s.db.one("postgres", "SELECT '=' || coalesce(string_agg(row_id::text, ' '), '') " + where)[1:].split()
+        self.together()
+        self.equal()
+        return rows
+
+    @contextlib.contextmanager
+    def access_ended(self, when):
+        s.as_app(LAKESIDE, "UPDATE ward.staff SET revoked_at = '%s' WHERE username = '%s'" % (when, stack.USER))
         try:
-            for n in (a, b):
-                n.link("up")
-                n.wait_current()
-            self.assertEqual(s.db.one("postgres", "SELECT count(*) FROM ward.observation WHERE id = '%s'" % charted), "1")
-            with self.assertRaises(ApiError):
-                a.new_tablet()
+            yield
         finally:
             s.as_app(LAKESIDE, "UPDATE ward.staff SET revoked_at = NULL WHERE username = '%s'" % stack.USER)
             for n in (a, b):
@@ -310,6 +312,29 @@ class Situation(unittest.TestCase):
                         n.one_tablet = n.new_tablet()
                     except ApiError:
                         time.sleep(0.2)
+
+    def test_facts_written_by_a_nurse_whose_access_had_meanwhile_been_revoked(self):
+        person = self.patient()
+        self.apart()
+        charted = a.tablet().create("observation", {"patient_id": person, "code": "8867-4", "value_decimal": "70"})["id"]
+        with self.access_ended(at(-1)):
+            self.together()
+            self.assertEqual(s.db.one("postgres", "SELECT count(*) FROM ward.observation WHERE id = '%s'" % charted), "1")
+            with self.assertRaises(ApiError):
+                a.new_tablet()
+            self.assertEqual(self.reviewed(person), [charted])
+        (_, row, _), = self.alerts(person, "access-ended")
+        self.assertEqual(row, charted, "and on both wards")
+
+    def test_facts_written_before_the_access_ended_need_no_review_though_they_arrive_after(self):
+        person = self.patient()
+        self.apart()
+        charted = a.tablet().create("observation", {"patient_id": person, "code": "8867-4", "value_decimal": "70"})["id"]
+        time.sleep(1.1)  # at() knows whole seconds
+        with self.access_ended(at()):
+            self.together()
+            self.assertEqual(s.db.one("postgres", "SELECT count(*) FROM ward.observation WHERE id = '%s'" % charted), "1")
+            self.assertEqual(self.reviewed(person), [])
 
     def test_a_tablets_clock_14_hours_ahead(self):
         person = self.patient()
