@@ -78,6 +78,7 @@ struct node_api {
     struct api_oidc *oidc;           /* NULL: no identity provider is configured */
     struct net_http_exchange *again; /* the one whose access token was let in just now */
     char *ca_pem;
+    int64_t cert_until_s; /* the end of the certificate in use; 0: none */
     char ca_fingerprint[96];
     uv_timer_t tick;
     int busy; /* jobs of ours out */

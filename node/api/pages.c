@@ -153,6 +153,9 @@ static void metrics(struct base_buf *out, const struct node_api *a)
     if (node_moment_ms(&at, y->last_pull_at, strlen(y->last_pull_at)))
         metric(out, "last_pull_timestamp_seconds", "gauge",
                "When the centre's changes were last taken in", (double)at / 1000);
+    if (a->cert_until_s > 0)
+        metric(out, "lan_certificate_end_timestamp_seconds", "gauge",
+               "When the certificate on the ward's network ends", (double)a->cert_until_s);
     metric(out, "sessions", "gauge", "People logged in", node_people_count(a->people));
     metric(out, "logins_refused_total", "counter", "Logins refused since the start",
            (double)a->logins_refused);

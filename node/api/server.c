@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "node/api/internal.h"
+#include "sync/net/x509.h"
 
 /* Store and engine have no way to stop telling: they tell this, which points to the API while there
  * is one. One per process. */
@@ -200,7 +201,10 @@ static int start_http(struct node_api *a, const struct node_api_config *config,
 int node_api_tls_set(struct node_api *a, const char *cert_pem, const char *key_pem,
                      struct base_err *err)
 {
-    return net_http_server_tls_set(a->http, cert_pem, key_pem, err);
+    int rc = net_http_server_tls_set(a->http, cert_pem, key_pem, err);
+    if (rc == 0)
+        (void)net_x509_expiry(cert_pem, &a->cert_until_s, NULL);
+    return rc;
 }
 
 static int64_t or_default(int64_t v, int64_t fallback)
@@ -276,6 +280,8 @@ int node_api_start(struct node_api **out, struct uv_loop_s *loop, struct node_st
     a->status.sync.replica_equal = -1;
     a->ca_pem = config->ca_pem != NULL ? strdup(config->ca_pem) : NULL;
     api_fingerprint(a->ca_fingerprint, config->ca_pem);
+    if (config->cert_pem != NULL)
+        (void)net_x509_expiry(config->cert_pem, &a->cert_until_s, NULL);
     a->tick.data = a;
     int rc =
         uv_timer_init(loop, &a->tick) == 0 ? 0 : base_fail(err, BASE_ENOMEM, "libuv gave no timer");

@@ -146,6 +146,7 @@ void api_on_trust_info(struct net_http_exchange *x, void *user)
                     a->ca_pem != NULL && net_x509_expiry(a->ca_pem, &not_after_s, NULL) == 0
                         ? not_after_s * 1000
                         : 0);
+    api_render_time(&c->body, "certificate_not_after", a->cert_until_s * 1000);
     base_buf_char(&c->body, '}');
     reply(c, "application/json", NULL);
 }

@@ -20,11 +20,18 @@
 #include "node/cli/control.h"
 #include "node/cli/files.h"
 #include "node/cli/identity.h"
+#include "node/cli/lan_cert.h"
+#include "sync/base/clock.h"
 #include "sync/base/log.h"
 #include "sync/base/sandbox.h"
+#include "sync/net/x509.h"
 #include "sync/seal/seal.h"
 
-enum { CERTIFICATE_LOOK_MS = 5000 };
+enum {
+    CERTIFICATE_LOOK_MS = 5000,
+    CERTIFICATE_AGE_LOOK_MS = 3600 * 1000,
+    CERTIFICATE_WARN_S = 30 * 86400
+};
 enum { LOCK_PATIENCE_MS = 3000, LOCK_LOOK_MS = 50 };
 
 struct daemon {
@@ -34,6 +41,8 @@ struct daemon {
     uv_signal_t term, interrupt, hangup;
     uv_fs_poll_t watch; /* the hospital's own certificate */
     bool watching;
+    uv_timer_t age; /* of the built-in CA's certificate */
+    bool aging;
     int lock;
     struct node_identity_file identity;
     uint8_t ticket[NODE_TICKET_BYTES];
@@ -90,6 +99,19 @@ static char *read_text(const char *dir, const char *name, struct base_err *err)
     return text;
 }
 
+/* Also with the hospital's own in use: it may be taken out again in a year. A failure leaves the old one in its place. */
+static bool renew_certificate(struct daemon *d)
+{
+    struct base_err err = {0};
+    bool renewed = false;
+    if (node_lan_cert_renew(d->dir, base_clock_wall_ms() / 1000, &renewed, &err) != 0)
+        base_log(BASE_LOG_ERROR, "certificate", "could not be renewed: %s", err.text);
+    else if (renewed)
+        base_log(BASE_LOG_INFO, "certificate",
+                 "renewed under the same private CA, before its life ends");
+    return renewed;
+}
+
 /* The hospital's own certificate if it is configured, else the built-in CA's. */
 static int read_certificates(struct daemon *d, struct base_err *err)
 {
@@ -129,6 +151,8 @@ static int open_files(struct daemon *d, struct base_err *err)
         rc = node_ticket_read(d->dir, d->ticket, err);
     if (rc == 0)
         rc = node_cli_keys_open(d->cli, &d->keys, err);
+    if (rc == 0)
+        (void)renew_certificate(d);
     return rc == 0 ? read_certificates(d, err) : rc;
 }
 
@@ -240,6 +264,8 @@ static void store_closed(void *user)
     uv_close((uv_handle_t *)&d->hangup, NULL);
     if (d->watching)
         uv_close((uv_handle_t *)&d->watch, NULL);
+    if (d->aging)
+        uv_close((uv_handle_t *)&d->age, NULL);
 }
 
 static void engine_stopped(void *user)
@@ -307,7 +333,27 @@ static void reload(struct daemon *d)
 
 static void on_hangup(uv_signal_t *handle, int number)
 {
+    (void)renew_certificate(handle->data);
     reload(handle->data);
+}
+
+/* The hospital's own is not ours to renew. */
+static void warn_of_the_end(const struct daemon *d)
+{
+    int64_t until_s = 0;
+    int64_t now_s = base_clock_wall_ms() / 1000;
+    if (d->cert != NULL && net_x509_expiry(d->cert, &until_s, NULL) == 0 &&
+        until_s - now_s < CERTIFICATE_WARN_S)
+        base_log(BASE_LOG_WARN, "certificate", "the one on the ward's network ends in %lld hours",
+                 (long long)(until_s - now_s) / 3600);
+}
+
+static void on_age(uv_timer_t *handle)
+{
+    struct daemon *d = handle->data;
+    if (!d->stopping && renew_certificate(d))
+        reload(d);
+    warn_of_the_end(d);
 }
 
 /* Certificate and key are two files: one that does not fit the other yet is looked at again with the next change,
@@ -324,9 +370,12 @@ static void watch_certificate(struct daemon *d)
 {
     const char *key = base_config_text(d->cli->config, "api", "key");
     const char *cert = base_config_text(d->cli->config, "api", "certificate");
+    d->age.data = d->watch.data = d;
+    (void)uv_timer_init(&d->loop, &d->age);
+    d->aging = true;
+    (void)uv_timer_start(&d->age, on_age, CERTIFICATE_AGE_LOOK_MS, CERTIFICATE_AGE_LOOK_MS);
     if (cert[0] == '\0')
         return;
-    d->watch.data = d;
     (void)uv_fs_poll_init(&d->loop, &d->watch);
     d->watching = true;
     (void)uv_fs_poll_start(&d->watch, on_changed, key[0] != '\0' ? key : cert, CERTIFICATE_LOOK_MS);
@@ -381,6 +430,7 @@ static void run(struct daemon *d)
                  node_api_port(d->api));
         node_engine_audit(d->engine, "start", "ok", "everward " EW_VERSION);
         watch_certificate(d);
+        warn_of_the_end(d);
         notify("READY=1");
     }
     (void)uv_run(&d->loop, UV_RUN_DEFAULT);

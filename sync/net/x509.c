@@ -9,7 +9,13 @@
 #include <string.h>
 #include <time.h>
 
-enum { DAY_S = 86400, SERIAL_BYTES = 16, KEY_ID_BYTES = 20, BACKDATE_S = 3600 };
+enum {
+    DAY_S = 86400,
+    SERIAL_BYTES = 16,
+    KEY_ID_BYTES = 20,
+    BACKDATE_S = 3600,
+    NAME_BYTES_MAX = 255
+};
 
 /* One certificate being made. */
 struct making {
@@ -239,4 +245,96 @@ int net_x509_expiry(const char *cert_pem, int64_t *not_after_s, struct base_err 
         return base_fail(err, BASE_EINVALID, "a certificate does not say when it expires");
     *not_after_s = until;
     return 0;
+}
+
+/* Key ids are hashes of the public key: equal if and only if the two belong together. */
+static bool key_fits(gnutls_x509_crt_t cert, const char *key_pem)
+{
+    unsigned char of_cert[64], of_key[64];
+    size_t cert_len = sizeof of_cert, key_len = sizeof of_key;
+    gnutls_datum_t pem;
+    gnutls_x509_privkey_t key;
+    if (datum(&pem, key_pem, NULL) != 0 || gnutls_x509_privkey_init(&key) < 0)
+        return false;
+    bool fits =
+        gnutls_x509_privkey_import2(key, &pem, GNUTLS_X509_FMT_PEM, NULL, 0) >= 0 &&
+        gnutls_x509_privkey_get_key_id(key, GNUTLS_KEYID_USE_SHA256, of_key, &key_len) >= 0 &&
+        gnutls_x509_crt_get_key_id(cert, GNUTLS_KEYID_USE_SHA256, of_cert, &cert_len) >= 0 &&
+        key_len == cert_len && memcmp(of_key, of_cert, key_len) == 0;
+    gnutls_x509_privkey_deinit(key);
+    return fits;
+}
+
+int net_x509_renew_due(const char *leaf_pem, const char *leaf_key_pem, int64_t now_s, bool *due,
+                       struct base_err *err)
+{
+    gnutls_x509_crt_t cert = NULL;
+    int rc = load(&cert, leaf_pem, err);
+    if (rc != 0)
+        return rc;
+    int64_t from = gnutls_x509_crt_get_activation_time(cert);
+    int64_t until = gnutls_x509_crt_get_expiration_time(cert);
+    *due = from > now_s || until - now_s <= (until - from) / 3 || !key_fits(cert, leaf_key_pem);
+    gnutls_x509_crt_deinit(cert);
+    return 0;
+}
+
+/* The n-th name as text; 0 at the end of the list too, with *out empty. */
+static int name_of(gnutls_x509_crt_t cert, unsigned n, char out[NAME_BYTES_MAX + 1])
+{
+    unsigned char raw[NAME_BYTES_MAX];
+    size_t len = sizeof raw;
+    int type = gnutls_x509_crt_get_subject_alt_name(cert, n, raw, &len, NULL);
+    out[0] = '\0';
+    if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+        return 0;
+    if (type == GNUTLS_SAN_IPADDRESS && (len == 4 || len == 16))
+        return inet_ntop(len == 4 ? AF_INET : AF_INET6, raw, out, NAME_BYTES_MAX) == NULL ? -1 : 0;
+    if (type != GNUTLS_SAN_DNSNAME)
+        return -1;
+    while (len > 0 && raw[len - 1] == '\0')
+        len--;
+    memcpy(out, raw, len);
+    out[len] = '\0';
+    return 0;
+}
+
+/* count: the names found; those of a certificate that the CA has not signed are nobody's to renew. */
+static int names_of(gnutls_x509_crt_t cert, gnutls_x509_crt_t ca,
+                    char texts[NET_X509_NAMES_MAX][NAME_BYTES_MAX + 1], unsigned *count,
+                    struct base_err *err)
+{
+    if (gnutls_x509_crt_check_issuer(cert, ca) != 1)
+        return base_fail(err, BASE_EDENIED, "the old certificate is not of this CA");
+    for (*count = 0; *count < NET_X509_NAMES_MAX; (*count)++) {
+        if (name_of(cert, *count, texts[*count]) != 0)
+            return base_fail(err, BASE_EINVALID,
+                             "a name of the old certificate is neither DNS name nor address");
+        if (texts[*count][0] == '\0')
+            break;
+    }
+    return 0;
+}
+
+int net_x509_renew_leaf(const char *ca_cert_pem, const char *ca_key_pem, const char *leaf_pem,
+                        int64_t now_s, char **cert_pem, char **key_pem, struct base_err *err)
+{
+    char texts[NET_X509_NAMES_MAX][NAME_BYTES_MAX + 1];
+    const char *names[NET_X509_NAMES_MAX + 1] = {NULL};
+    gnutls_x509_crt_t leaf = NULL, ca = NULL;
+    unsigned count = 0;
+    int rc = load(&leaf, leaf_pem, err);
+    if (rc == 0)
+        rc = load(&ca, ca_cert_pem, err);
+    if (rc == 0)
+        rc = names_of(leaf, ca, texts, &count, err);
+    for (unsigned i = 0; rc == 0 && i < count; i++)
+        names[i] = texts[i];
+    if (leaf != NULL)
+        gnutls_x509_crt_deinit(leaf);
+    if (ca != NULL)
+        gnutls_x509_crt_deinit(ca);
+    return rc == 0
+               ? net_x509_make_leaf(ca_cert_pem, ca_key_pem, names, now_s, cert_pem, key_pem, err)
+               : rc;
 }

@@ -4,12 +4,15 @@ Real programs: everward, everward-gateway, PostgreSQL (stack.py)."""
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import unittest
+import urllib.request
 
 import gateway_client as gc
 import stack
@@ -237,7 +240,6 @@ class Serve(unittest.TestCase):
         tls = os.path.join(n.state, "tls")
 
         def shown():
-            import ssl
             context = ssl.create_default_context(cafile=os.path.join(tls, "ca.crt"))
             with socket.create_connection(("127.0.0.1", n.port), 10) as k, \
                     context.wrap_socket(k, server_hostname="127.0.0.1") as t:
@@ -256,6 +258,56 @@ class Serve(unittest.TestCase):
             except OSError:
                 time.sleep(0.05)
         self.assertNotEqual(after, before)
+        n.stop()
+
+    def old_certificate(self, tls, began, ends):
+        """A leaf of the node's own CA that began and ends so many days from now, with the names of the one in place."""
+        at = lambda days: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + days * 86400))
+        template = os.path.join(s.folder, "template")
+        with open(template, "w", encoding="ascii") as f:
+            f.write(f'cn = "127.0.0.1"\ndns_name = "localhost"\nip_address = "127.0.0.1"\nsigning_key\ntls_www_server\n'
+                    f'activation_date = "{at(began)}"\nexpiration_date = "{at(ends)}"\n')
+        subprocess.run(["certtool", "--generate-certificate", "--template", template, "--load-privkey", f"{tls}/server.key",
+                        "--load-ca-certificate", f"{tls}/ca.crt", "--load-ca-privkey", f"{tls}/ca.key", "--outfile",
+                        f"{tls}/server.crt"], check=True, capture_output=True, timeout=30)
+
+    def days_left(self, n):
+        """Of the certificate that a tablet which trusts the CA is shown; a verified handshake, or an error."""
+        context = ssl.create_default_context(cafile=os.path.join(n.state, "tls", "ca.crt"))
+        with socket.create_connection(("127.0.0.1", n.port), 10) as k, context.wrap_socket(k, server_hostname="127.0.0.1") as t:
+            return (ssl.cert_time_to_seconds(t.getpeercert()["notAfter"]) - time.time()) / 86400
+
+    @unittest.skipUnless(shutil.which("certtool"), "certtool is not installed")
+    def test_the_certificate_is_renewed_early_under_the_same_ca_and_without_a_restart(self):
+        n = new_node()
+        n.setup()
+        tls = os.path.join(n.state, "tls")
+        with open(os.path.join(tls, "ca.crt"), "rb") as f:
+            ca = f.read()
+        self.old_certificate(tls, -250, 147)
+        n.start()
+        self.assertLess(self.days_left(n), 148, "more than a third is left")
+        self.old_certificate(tls, -270, 127)
+        n.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and self.days_left(n) < 390:
+            time.sleep(0.05)
+        self.assertGreater(self.days_left(n), 390)
+        with open(os.path.join(tls, "ca.crt"), "rb") as f:
+            self.assertEqual(f.read(), ca)
+        with urllib.request.urlopen(f"https://127.0.0.1:{n.port}/metrics",
+                                    context=ssl.create_default_context(cafile=os.path.join(tls, "ca.crt")), timeout=10) as reply:
+            told = re.search(rb"^everward_lan_certificate_end_timestamp_seconds (\d+)$", reply.read(), re.M)
+        self.assertAlmostEqual(int(told.group(1)), time.time() + 397 * 86400, delta=600)
+        n.stop()
+        self.old_certificate(tls, -400, -3)
+        n.start()
+        self.assertGreater(self.days_left(n), 390, "a node that slept for too long")
+        n.stop()
+        # killed between the two files: a key that is not this certificate's
+        shutil.copy(os.path.join(tls, "ca.key"), os.path.join(tls, "server.key"))
+        n.start()
+        self.assertGreater(self.days_left(n), 390)
         n.stop()
 
     def test_systemd_is_told_when_it_is_ready_and_when_it_stops(self):

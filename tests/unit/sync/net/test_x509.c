@@ -137,6 +137,71 @@ static void what_is_no_certificate_is_refused(void **state)
     release(&m);
 }
 
+static void a_leaf_is_renewed_with_a_third_of_its_life_left_and_not_before(void **state)
+{
+    static const char *const names[] = {"alder.example", "192.0.2.7", "2001:db8::1", NULL};
+    static const int64_t DAY = 86400;
+    struct base_err err = {0};
+    struct made m;
+    char *cert = NULL, *key = NULL;
+    bool due = true;
+    make(&m, names);
+    assert_int_equal(net_x509_renew_due(m.cert, m.key, NOW, &due, &err), 0);
+    assert_false(due);
+    assert_int_equal(net_x509_renew_due(m.cert, m.key, NOW + 264 * DAY, &due, &err), 0);
+    assert_false(due);
+    assert_int_equal(net_x509_renew_due(m.cert, m.key, NOW + 265 * DAY, &due, &err), 0);
+    assert_true(due);
+    assert_int_equal(
+        net_x509_renew_leaf(m.ca_cert, m.ca_key, m.cert, NOW + 265 * DAY, &cert, &key, &err), 0);
+    for (size_t i = 0; names[i] != NULL; i++)
+        assert_int_equal(verify(m.ca_cert, cert, names[i]), 0);
+    assert_string_not_equal(key, m.key);
+    assert_int_equal(net_x509_renew_due(cert, key, NOW + 265 * DAY, &due, &err), 0);
+    assert_false(due);
+    free(cert);
+    free(key);
+    release(&m);
+}
+
+static void a_leaf_from_the_future_or_with_anothers_key_is_renewed(void **state)
+{
+    static const char *const names[] = {"alder.example", NULL};
+    struct base_err err = {0};
+    struct made m;
+    bool due = false;
+    make(&m, names);
+    assert_int_equal(net_x509_renew_due(m.cert, m.key, NOW - 7200, &due, &err), 0);
+    assert_true(due);
+    due = false;
+    assert_int_equal(net_x509_renew_due(m.cert, m.ca_key, NOW, &due, &err), 0);
+    assert_true(due);
+    due = false;
+    assert_int_equal(net_x509_renew_due(m.cert, "no key", NOW, &due, &err), 0);
+    assert_true(due);
+    release(&m);
+}
+
+static void a_leaf_of_another_ca_is_not_renewed(void **state)
+{
+    static const char *const names[] = {"alder.example", NULL};
+    struct base_err err = {0};
+    struct made m, other;
+    char *cert = NULL, *key = NULL;
+    make(&m, names);
+    make(&other, names);
+    /* both CAs have one name; the key's id tells them apart */
+    assert_int_equal(
+        net_x509_renew_leaf(other.ca_cert, other.ca_key, m.cert, NOW, &cert, &key, &err),
+        BASE_EDENIED);
+    assert_null(cert);
+    assert_int_equal(net_x509_renew_leaf(m.ca_cert, m.ca_key, "no leaf", NOW, &cert, &key, &err),
+                     BASE_EINVALID);
+    assert_null(key);
+    release(&m);
+    release(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +209,9 @@ int main(void)
         cmocka_unit_test(a_leaf_of_another_ca_is_not_trusted_and_a_leaf_is_no_ca),
         cmocka_unit_test(expiry_and_fingerprint_are_those_of_the_certificate),
         cmocka_unit_test(what_is_no_certificate_is_refused),
+        cmocka_unit_test(a_leaf_is_renewed_with_a_third_of_its_life_left_and_not_before),
+        cmocka_unit_test(a_leaf_from_the_future_or_with_anothers_key_is_renewed),
+        cmocka_unit_test(a_leaf_of_another_ca_is_not_renewed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
