@@ -15,6 +15,10 @@ struct node_api_oidc {  /* texts live as long as the API */
     const char *issuer; /* NULL or "": nobody is let in by access token */
     const char *audience, *tenant_claim;
     const char *ca; /* PEM file; "": the system's */
+    /* logging in at the provider; client_id NULL or "": not offered */
+    const char *client_id, *client_secret, *redirect_uri, *scope, *prompt;
+    bool
+        account_first; /* who has an account there uses a password only while the provider is away */
 };
 
 struct node_api_config {

@@ -231,8 +231,7 @@ struct api_call *api_begin_open(struct net_http_exchange *x, struct node_api *a)
     return c;
 }
 
-/* The value of our cookie (name with its "="); NULL if it is not there. */
-static const char *cookie_of(const struct net_http_exchange *x, const char *name, size_t *len)
+const char *api_cookie(const struct net_http_exchange *x, const char *name, size_t *len)
 {
     const char *s = net_http_header(x, "Cookie");
     *len = 0;
@@ -272,7 +271,7 @@ static struct node_session *session_of(struct api_call *c)
         token = auth + 7;
         len = strlen(token);
     } else {
-        token = cookie_of(c->x, "__Host-everward=", &len);
+        token = api_cookie(c->x, "__Host-everward=", &len);
         c->by_cookie = true;
     }
     return token == NULL ? NULL : node_people_session(c->api->people, token, len, c->now_ms);
@@ -283,7 +282,7 @@ bool api_device_secret(const struct api_call *c, uint8_t hash[32])
     const char *secret = net_http_header(c->x, "X-Everward-Device");
     size_t len = secret == NULL ? 0 : strlen(secret);
     if (secret == NULL)
-        secret = cookie_of(c->x, "__Host-everward-device=", &len);
+        secret = api_cookie(c->x, "__Host-everward-device=", &len);
     return secret != NULL && node_secret_hash(hash, secret, len);
 }
 

@@ -168,6 +168,8 @@ struct api_call {
 };
 
 /* call.c: on the loop */
+/* The value of a cookie of ours (name with its "="); NULL if it is not there. */
+const char *api_cookie(const struct net_http_exchange *x, const char *name, size_t *len);
 /* A call of somebody logged in. NULL: the answer was given. */
 struct api_call *api_begin(struct net_http_exchange *x, struct node_api *a);
 /* Also of a session that is locked. */
@@ -276,12 +278,16 @@ int api_glass_used(struct api_call *c, struct node_db *db, struct base_err *err)
 void api_render_time(struct base_buf *out, const char *name,
                      int64_t ms); /* ,"name":"…"; null for 0 */
 
-int64_t
-api_last_contact_ms(const struct node_api *a); /* when the centre was last heard; 0: never */
+void api_session_cookie(struct net_http_exchange *x, const char *token);
+/* When the centre was last heard; 0: never. */
+int64_t api_last_contact_ms(const struct node_api *a);
 
 /* oidc.c: access tokens of the hospital's identity provider */
 int api_oidc_open(struct node_api *a, const struct node_api_oidc *config, struct base_err *err);
 void api_oidc_close(struct node_api *a); /* who waits is answered */
+void api_oidc_tick(struct node_api *a);
+bool api_oidc_is_up(const struct node_api *a); /* one can log in there; as seen last */
+bool api_oidc_account_first(const struct node_api_oidc *config);
 /* Takes the call: either its handler runs anew, with a session to be found, or it is answered. */
 void api_oidc_admit(struct api_call *take_c, const char *token, size_t len);
 
@@ -316,6 +322,9 @@ void api_on_quarantine(struct net_http_exchange *x, void *user);
 void api_on_quarantine_retry(struct net_http_exchange *x, void *user);
 void api_on_quarantine_drop(struct net_http_exchange *x, void *user);
 void api_on_login(struct net_http_exchange *x, void *user);
+void api_on_oidc(struct net_http_exchange *x, void *user);
+void api_on_oidc_start(struct net_http_exchange *x, void *user);
+void api_on_oidc_callback(struct net_http_exchange *x, void *user);
 void api_on_whoami(struct net_http_exchange *x, void *user);
 void api_on_logout(struct net_http_exchange *x, void *user);
 void api_on_users(struct net_http_exchange *x, void *user);

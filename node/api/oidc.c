@@ -7,16 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/api/internal.h"
+#include "node/api/oidc.h"
 #include "node/store/rows.h"
 #include "node/store/sql.h"
-#include "sync/net/issuer.h"
-
-struct api_oidc {
-    struct node_api *api;
-    struct net_issuer *issuer;
-    const char *name; /* the configuration's */
-};
 
 /* ---- what the provider publishes, over a restart ------------------------------------------- */
 
@@ -104,7 +97,7 @@ static struct kept *kept_new(struct api_oidc *o)
     struct kept *k = o->api->stopping ? NULL : calloc(1, sizeof *k);
     if (k != NULL) {
         k->api = o->api;
-        k->issuer = o->name;
+        k->issuer = o->config.issuer;
         api_job_begin(o->api);
     }
     return k;
@@ -180,7 +173,7 @@ static void on_admitted(void *user, const struct node_login *login)
     api_job_end(a);
 }
 
-static bool is_our_tenant(const struct node_api *a, const char *text)
+bool api_oidc_is_our_tenant(const struct node_api *a, const char *text)
 {
     struct base_uuid tenant;
     return base_uuid_parse(&tenant, text, strlen(text)) &&
@@ -190,7 +183,7 @@ static bool is_our_tenant(const struct node_api *a, const char *text)
 static void admit(struct admission *m, const struct net_access *access)
 {
     struct node_api *a = m->c->api;
-    struct node_admission r = {.issuer = a->oidc->name,
+    struct node_admission r = {.issuer = a->oidc->config.issuer,
                                .subject = access->subject,
                                .device = "",
                                .request_id = m->c->request_id,
@@ -206,7 +199,7 @@ static void on_checked(void *user, int rc, const struct net_access *access, cons
     struct admission *m = user;
     struct api_call *c = m->c;
     struct node_api *a = c->api;
-    if (rc == 0 && is_our_tenant(a, access->tenant)) {
+    if (rc == 0 && api_oidc_is_our_tenant(a, access->tenant)) {
         admit(m, access);
         return;
     }
@@ -239,10 +232,32 @@ void api_oidc_admit(struct api_call *take_c, const char *token, size_t len)
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
+static const char callback_path[] = "/auth/oidc/callback";
+
+static int check_login(const struct node_api_oidc *c, struct base_err *err)
+{
+    const char *path = c->redirect_uri == NULL || strncmp(c->redirect_uri, "https://", 8) != 0
+                           ? NULL
+                           : strchr(c->redirect_uri + 8, '/');
+    if (c->client_id == NULL || c->client_id[0] == '\0')
+        return 0;
+    if (path == NULL || strcmp(path, callback_path) != 0)
+        return base_fail(err, BASE_EINVALID, "oidc.redirect_uri must be https://<this node>%s",
+                         callback_path);
+    if (strcmp(c->client_id, c->audience) == 0)
+        return base_fail(err, BASE_EINVALID,
+                         "oidc.audience must not be oidc.client_id: ID tokens would be access "
+                         "tokens");
+    return 0;
+}
+
 int api_oidc_open(struct node_api *a, const struct node_api_oidc *config, struct base_err *err)
 {
     if (config->issuer == NULL || config->issuer[0] == '\0')
         return 0;
+    int rc = check_login(config, err);
+    if (rc != 0)
+        return rc;
     struct api_oidc *o = calloc(1, sizeof *o);
     if (o == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory");
@@ -252,13 +267,15 @@ int api_oidc_open(struct node_api *a, const struct node_api_oidc *config, struct
                                        .ca = config->ca,
                                        .user = o,
                                        .fetched = on_fetched};
-    int rc = net_issuer_new(&o->issuer, a->loop, &issuer, err);
+    rc = net_issuer_new(&o->issuer, a->loop, &issuer, err);
     if (rc != 0) {
         free(o);
         return rc;
     }
+    if (config->client_id != NULL && config->client_id[0] != '\0')
+        o->pending = calloc(OIDC_LOGINS_MAX, sizeof *o->pending);
     o->api = a;
-    o->name = config->issuer;
+    o->config = *config;
     a->oidc = o;
     struct kept *k = kept_new(o);
     if (k != NULL) {
@@ -268,6 +285,24 @@ int api_oidc_open(struct node_api *a, const struct node_api_oidc *config, struct
     return 0;
 }
 
+/* Whether it is there must be known before somebody asks: a login waits for nothing that is far away. */
+void api_oidc_tick(struct node_api *a)
+{
+    if (a->oidc != NULL && a->oidc->pending != NULL)
+        net_issuer_tick(a->oidc->issuer);
+}
+
+bool api_oidc_is_up(const struct node_api *a)
+{
+    return a->oidc != NULL && a->oidc->pending != NULL && net_issuer_is_up(a->oidc->issuer);
+}
+
+bool api_oidc_account_first(const struct node_api_oidc *config)
+{
+    return config->account_first && config->issuer != NULL && config->issuer[0] != '\0' &&
+           config->client_id != NULL && config->client_id[0] != '\0';
+}
+
 void api_oidc_close(struct node_api *a)
 {
     struct api_oidc *o = a->oidc;
@@ -275,5 +310,8 @@ void api_oidc_close(struct node_api *a)
     if (o == NULL)
         return;
     net_issuer_free(o->issuer);
+    if (o->pending != NULL)
+        seal_wipe(o->pending, OIDC_LOGINS_MAX * sizeof *o->pending);
+    free(o->pending);
     free(o);
 }

@@ -26,6 +26,10 @@ static const struct net_http_route routes[] = {
     {"GET", "/trust/ca.mobileconfig", 0, true, api_on_trust_profile},
     {"GET", "/trust/qr.svg", 0, true, api_on_trust_qr},
     {"GET", "/trust/info", 0, true, api_on_trust_info},
+    {"GET", "/auth/oidc", 0, true, api_on_oidc}, /* anybody: is there another way to log in? */
+    {"GET", "/auth/oidc/start", 0, true, api_on_oidc_start}, /* anybody: ends at the provider */
+    {"GET", "/auth/oidc/callback", 0, true,
+     api_on_oidc_callback}, /* anybody with a state and its cookie */
     {"POST", "/api/v1/session", 16 * 1024, true,
      api_on_login}, /* anybody: that is where one logs in */
     /* All below: api_begin asks for a session, each table's route for the role's permission. */
@@ -177,6 +181,7 @@ static void on_tick(uv_timer_t *timer)
     if (a->stopping)
         return;
     node_people_tick(a->people, base_clock_wall_ms());
+    api_oidc_tick(a);
     api_events_tick(a);
     api_console_tick(a);
     api_keys_load(a);
@@ -219,6 +224,11 @@ static void ask_centre(void *ask_user, const struct base_uuid *staff_id, void *u
     node_engine_standing(a->engine, staff_id, user, done);
 }
 
+static bool issuer_is_up(void *ask_user)
+{
+    return api_oidc_is_up(ask_user);
+}
+
 static int start_people(struct node_api *a, const struct node_api_config *config,
                         struct base_err *err)
 {
@@ -231,7 +241,9 @@ static int start_people(struct node_api *a, const struct node_api_config *config
         .idle_shared_s = or_default(config->idle_shared_s, 120),
         .pin_attempts = or_default(config->pin_attempts, 3),
         .ask = a->engine != NULL ? ask_centre : NULL,
-        .ask_user = a};
+        .ask_user = a,
+        .is_up = issuer_is_up,
+        .account_issuer = api_oidc_account_first(&config->oidc) ? config->oidc.issuer : NULL};
     a->people_config = people;
     return node_people_open(&a->people, a->loop, a->store, &people, err);
 }

@@ -86,17 +86,23 @@ static void render_session(struct base_buf *out, const struct node_api *a,
 static const char *const refused_hint =
     "Check name and password. After several failures there is a delay.";
 
+void api_session_cookie(struct net_http_exchange *x, const char *token)
+{
+    char cookie[160];
+    snprintf(cookie, sizeof cookie, "__Host-everward=%s; Path=/; Secure; HttpOnly; SameSite=Strict",
+             token);
+    net_http_reply_header(x, "Set-Cookie", cookie);
+    seal_wipe(cookie, sizeof cookie);
+}
+
 static void login_done(void *user, const struct node_login *login)
 {
     struct api_call *c = user;
     struct node_api *a = c->api;
-    char cookie[160];
     switch (login->result) {
     case NODE_LOGIN_OK:
         render_session(&c->body, a, login->session, login->token);
-        snprintf(cookie, sizeof cookie,
-                 "__Host-everward=%s; Path=/; Secure; HttpOnly; SameSite=Strict", login->token);
-        net_http_reply_header(c->x, "Set-Cookie", cookie);
+        api_session_cookie(c->x, login->token);
         break;
     case NODE_LOGIN_REFUSED:
         a->logins_refused++;
@@ -107,6 +113,10 @@ static void login_done(void *user, const struct node_login *login)
         api_refuse(c, 429, "login_delayed", "Wait, or ask a supervisor.",
                    "too many failed attempts with this name");
         c->problem.retry_after_s = login->retry_after_s;
+        break;
+    case NODE_LOGIN_ELSEWHERE:
+        api_refuse(c, 403, "hospital_account", "Use \"Sign in with the hospital's account\".",
+                   "this person logs in at the hospital's identity provider while it is there");
         break;
     case NODE_LOGIN_EXPIRED:
         api_refuse(c, 403, "offline_credentials_expired", "Bring the line to the centre back.",

@@ -52,6 +52,7 @@ struct daemon {
     struct node_api *api;
     struct node_control *control;
     char *cert, *key, *ca;
+    char *client_secret; /* at the identity provider; NULL: none */
     bool stopping;
     int exit_code;
 };
@@ -224,8 +225,22 @@ static int start_engine(struct daemon *d, struct base_err *err)
     return rc;
 }
 
+static int read_client_secret(struct daemon *d, struct base_err *err)
+{
+    const char *path = base_config_text(d->cli->config, "oidc", "client_secret_file");
+    if (path[0] == '\0')
+        return 0;
+    d->client_secret = read_text("", path + (path[0] == '/'), err);
+    if (d->client_secret == NULL)
+        return base_err_prefix(err, err->code, "oidc.client_secret_file");
+    d->client_secret[strcspn(d->client_secret, "\r\n")] = '\0';
+    return 0;
+}
+
 static int start_api(struct daemon *d, struct base_err *err)
 {
+    if (read_client_secret(d, err) != 0)
+        return err->code;
     const struct base_config *c = d->cli->config;
     struct node_api_config a = {
         .address = base_config_text(c, "api", "address"),
@@ -246,7 +261,13 @@ static int start_api(struct daemon *d, struct base_err *err)
         .oidc = {.issuer = base_config_text(c, "oidc", "issuer"),
                  .audience = base_config_text(c, "oidc", "audience"),
                  .tenant_claim = base_config_text(c, "oidc", "tenant_claim"),
-                 .ca = base_config_text(c, "oidc", "ca")}};
+                 .ca = base_config_text(c, "oidc", "ca"),
+                 .client_id = base_config_text(c, "oidc", "client_id"),
+                 .client_secret = d->client_secret,
+                 .redirect_uri = base_config_text(c, "oidc", "redirect_uri"),
+                 .scope = base_config_text(c, "oidc", "scope"),
+                 .prompt = base_config_text(c, "oidc", "prompt"),
+                 .account_first = base_config_bool(c, "oidc", "account_first")}};
     int rc = node_api_start(&d->api, &d->loop, d->store, d->engine, &a, err);
     if (rc == BASE_EEXISTS)
         rc = err->code = BASE_EUNREACHABLE; /* the port is taken: not a refusal of ours */
@@ -490,6 +511,9 @@ int node_cmd_serve(struct node_cli *cli)
     node_keys_free(d->keys);
     if (d->key != NULL)
         seal_wipe(d->key, strlen(d->key));
+    if (d->client_secret != NULL)
+        seal_wipe(d->client_secret, strlen(d->client_secret));
+    free(d->client_secret);
     free(d->cert);
     free(d->key);
     free(d->ca);

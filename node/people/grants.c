@@ -316,6 +316,30 @@ int people_account_read(struct node_db *db, const char *issuer, const char *subj
     return rc;
 }
 
+struct has_account {
+    const char *issuer;
+    bool found;
+};
+
+static bool match_issuer(void *user, const struct node_row *row)
+{
+    struct has_account *h = user;
+    h->found = core_text_equal(value_of(row, "issuer"), core_text_of(h->issuer));
+    return !h->found;
+}
+
+int people_has_account(struct node_db *db, const char *issuer, const struct base_uuid *staff_id,
+                       bool *out, struct base_err *err)
+{
+    struct has_account h = {issuer, false};
+    char id[BASE_UUID_CHARS + 1];
+    base_uuid_format(staff_id, id);
+    int rc = each_row(db, "staff_account", "staff_id", id, &h, match_issuer, err);
+    if (rc == 0)
+        *out = h.found;
+    return rc;
+}
+
 int people_grants_read(struct node_db *db, const struct base_uuid *staff_id, int64_t now_ms,
                        struct node_grants **out, struct base_err *err)
 {

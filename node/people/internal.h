@@ -75,6 +75,7 @@ struct people_login {
     bool matched, by_centre; /* the latter: the centre has refused */
     /* of one whom the identity provider has named (admit.c) */
     bool by_account, by_token, seen_before;
+    bool has_account; /* of one who came by password */
     int64_t ends_ms;
     char issuer[NODE_ISSUER_BYTES_MAX + 1], subject[NODE_SUBJECT_BYTES_MAX + 1];
     struct node_login answer;
@@ -86,6 +87,8 @@ void people_login_refuse(struct people_login *l, enum node_login_result result);
 /* In jobs. Whose account it is; BASE_ENOTFOUND: nobody's. */
 int people_account_read(struct node_db *db, const char *issuer, const char *subject,
                         struct base_uuid *staff_id, struct base_err *err);
+int people_has_account(struct node_db *db, const char *issuer, const struct base_uuid *staff_id,
+                       bool *out, struct base_err *err);
 void people_tokens_end(struct node_people *p); /* all sessions of access tokens */
 
 /* What is known of a session apart from its grants. */

@@ -137,6 +137,9 @@ static int attempt_run(struct node_job *job, struct node_db *db, struct base_err
         rc = people_grants_read(db, &l->staff.id, l->now_ms, &l->grants, err);
     if (rc == 0)
         rc = people_has_pin(db, &l->staff.id, &l->has_pin, err);
+    if (rc == 0 && l->people->config.account_issuer != NULL)
+        rc = people_has_account(db, l->people->config.account_issuer, &l->staff.id, &l->has_account,
+                                err);
     return rc == BASE_ENOTFOUND ? 0 : rc;
 }
 
@@ -216,6 +219,8 @@ static int finish_run(struct node_job *job, struct node_db *db, struct base_err 
                                                : "",
                                err);
     }
+    case NODE_LOGIN_ELSEWHERE:
+        return audit(l, db, "refused", "has an account at the identity provider", err);
     case NODE_LOGIN_EXPIRED:
         return audit(l, db, "refused", "offline credentials expired", err);
     default:
@@ -356,10 +361,14 @@ void people_login_refuse(struct people_login *l, enum node_login_result result)
 static void check_done(struct people_check *c, bool ran)
 {
     struct people_login *l = login_of(c);
+    const struct node_people_config *config = &l->people->config;
     if (!ran)
         people_login_refuse(l, NODE_LOGIN_BUSY);
     else if (!l->matched)
         people_login_refuse(l, NODE_LOGIN_REFUSED);
+    else if (l->has_account &&
+             config->is_up(config->ask_user)) /* it may have refused them just now */
+        people_login_refuse(l, NODE_LOGIN_ELSEWHERE);
     else
         people_login_ask(l);
 }

@@ -127,6 +127,9 @@ struct node_people_config {
     void (*ask)(void *ask_user, const struct base_uuid *staff_id, void *user,
                 node_standing_cb done);
     void *ask_user;
+    /* Whose staff have an account at this provider log in there, while it is there. NULL: it does not matter. */
+    const char *account_issuer;
+    bool (*is_up)(void *ask_user);
 };
 
 struct node_people;
@@ -154,6 +157,7 @@ enum node_login_result {
     NODE_LOGIN_OK,
     NODE_LOGIN_REFUSED, /* name or password */
     NODE_LOGIN_DELAYED, /* too many failures: again after retry_after_s */
+    NODE_LOGIN_ELSEWHERE, /* right, but the person has an account at the identity provider, which is there */
     NODE_LOGIN_EXPIRED, /* right, but the node has not met the centre for too long */
     NODE_LOGIN_BUSY,    /* too many at once: again after retry_after_s */
     NODE_LOGIN_ERROR

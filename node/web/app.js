@@ -152,7 +152,7 @@ function Shell() {
 
   if (location.pathname === '/pair' || route.at === '/pair') return html`<${SyncBar} /><${Pair} />`;
   if (session === undefined) return html`<${SyncBar} /><main id="main" class="center"><p>${T.loading}</p></main>`;
-  if (session === null) return html`<${SyncBar} /><${Login} onIn=${begin} idle=${idle} />`;
+  if (session === null) return html`<${SyncBar} /><${Login} onIn=${begin} onAway=${() => localStorage.setItem(IN, '1')} idle=${idle} />`;
   if (session.locked) return html`<${SyncBar} /><${Lock} onIn=${begin} onOther=${logout} />`;
   const Screen = route.screen;
   return html`<${Bar} tab=${route.tab} onLock=${lock} /><${SyncBar} /><${GlassBanner} /><${Notice} />

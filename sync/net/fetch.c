@@ -1,6 +1,7 @@
 #include "sync/net/fetch.h"
 
 #include <curl/curl.h>
+#include <stdio.h>
 #include <string.h>
 
 static size_t take(char *bytes, size_t size, size_t count, void *user)
@@ -44,6 +45,11 @@ static void configure(CURL *c, const struct net_fetch *f, struct base_buf *reply
         (void)curl_easy_setopt(c, CURLOPT_CAINFO, f->ca_path);
         (void)curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
     }
+    if (f->user != NULL) {
+        (void)curl_easy_setopt(c, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+        (void)curl_easy_setopt(c, CURLOPT_USERNAME, f->user);
+        (void)curl_easy_setopt(c, CURLOPT_PASSWORD, f->password);
+    }
     if (f->unverified) {
         (void)curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
         (void)curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -56,8 +62,10 @@ int net_fetch(const struct net_fetch *f, struct base_buf *reply, long *status, s
     CURL *c = curl_easy_init();
     if (c == NULL)
         return base_fail(err, BASE_ENOMEM, "libcurl could not be started");
-    struct curl_slist *headers =
-        f->body == NULL ? NULL : curl_slist_append(NULL, "Content-Type: application/json");
+    char type[128];
+    (void)snprintf(type, sizeof type, "Content-Type: %s",
+                   f->type == NULL ? "application/json" : f->type);
+    struct curl_slist *headers = f->body == NULL ? NULL : curl_slist_append(NULL, type);
     configure(c, f, reply);
     if (f->body != NULL) {
         (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, f->body);

@@ -19,8 +19,10 @@ struct net_fetch {
     const char *ca_path; /* NULL: the system's CAs */
     bool unverified;     /* whoever answers: only for a certificate that is checked afterwards */
     bool tls12;          /* also TLS 1.2, for servers that are not ours */
-    const char *body;    /* NULL: GET; else JSON to POST */
-    long timeout_ms;     /* 0: NET_FETCH_MS */
+    const char *body;    /* NULL: GET; else what to POST */
+    const char *type;    /* of the body; NULL: JSON */
+    const char *user, *password; /* HTTP Basic, never sent elsewhere; NULL: none */
+    long timeout_ms;             /* 0: NET_FETCH_MS */
 };
 
 /* *status: the HTTP status; reply: limited by its own maximum. BASE_EUNREACHABLE, BASE_ETIMEDOUT, BASE_EAUTH (the certificate is not

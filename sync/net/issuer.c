@@ -28,7 +28,7 @@ struct net_issuer {
     struct net_issuer_config config;
     struct published now;                  /* keys NULL: none yet */
     int64_t fetched_ms, tried_ms, came_ms; /* monotonic; 0: never */
-    bool fetching, freed, last_good;
+    bool fetching, freed, last_good, told_away;
     struct waiting waiting[NET_ISSUER_WAITING_MAX]; /* for the fetch under way */
     int waiting_count;
     /* the fetch under way: the pool's, until it is done */
@@ -109,13 +109,13 @@ static void issuer_end(struct net_issuer *i)
 
 static void check(struct net_issuer *i, const struct waiting *w, bool may_wait);
 
-static void take_fetched(struct net_issuer *i)
+/* Told once, not each time it is asked whether it is there. */
+static void take_fetched(struct net_issuer *i, enum base_log_level level)
 {
     net_jwks_free(i->now.keys);
     i->now = i->fetched;
     i->fetched_ms = i->came_ms = base_clock_monotonic_ms();
-    base_log(BASE_LOG_INFO, "issuer_keys", "%d keys of %s", net_jwks_count(i->now.keys),
-             i->config.issuer);
+    base_log(level, "issuer_keys", "%d keys of %s", net_jwks_count(i->now.keys), i->config.issuer);
     if (i->config.fetched != NULL && base_buf_check(&i->document) == 0)
         i->config.fetched(i->config.user, i->document.data, i->document.len);
 }
@@ -139,6 +139,8 @@ static void answer_all(struct net_issuer *i)
 static void fetch_done(uv_work_t *work, int status)
 {
     struct net_issuer *i = work->data;
+    bool was_good = i->last_good;
+    bool first = i->came_ms == 0 && !i->told_away;
     i->fetching = false;
     i->last_good = status == 0 && i->fetch_rc == 0;
     if (i->freed) {
@@ -148,11 +150,13 @@ static void fetch_done(uv_work_t *work, int status)
         return;
     }
     if (i->last_good)
-        take_fetched(i);
+        take_fetched(i, was_good ? BASE_LOG_DEBUG : BASE_LOG_INFO);
     else
-        base_log(BASE_LOG_WARN, "issuer_away", "%s; %s", i->fetch_err.text,
+        base_log(was_good || first ? BASE_LOG_WARN : BASE_LOG_DEBUG, "issuer_away", "%s; %s",
+                 i->fetch_err.text,
                  i->now.keys == NULL ? "nobody can be let in by token"
                                      : "the keys known go on serving");
+    i->told_away = !i->last_good;
     answer_all(i);
 }
 
@@ -214,10 +218,22 @@ void net_issuer_check(struct net_issuer *i, const struct net_issuer_ask *ask, vo
 void net_issuer_up(struct net_issuer *i, void *user, net_issuer_up_cb done)
 {
     struct waiting w = {.up = done, .user = user};
-    if (i->last_good && base_clock_monotonic_ms() - i->came_ms < NET_ISSUER_UP_MS)
+    if (i->last_good && base_clock_monotonic_ms() - i->came_ms < NET_ISSUER_COOL_DOWN_MS)
         done(user, &i->now.where);
     else if (!wait_for_fetch(i, &w))
         done(user, i->last_good ? &i->now.where : NULL);
+}
+
+bool net_issuer_is_up(const struct net_issuer *i)
+{
+    return i->last_good && base_clock_monotonic_ms() - i->came_ms < 3 * NET_ISSUER_UP_MS;
+}
+
+void net_issuer_tick(struct net_issuer *i)
+{
+    int64_t pause = i->last_good ? NET_ISSUER_UP_MS : 2 * NET_ISSUER_COOL_DOWN_MS;
+    if (i->tried_ms == 0 || base_clock_monotonic_ms() - i->tried_ms >= pause)
+        fetch(i);
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */

@@ -16,7 +16,7 @@
 enum {
     NET_ISSUER_BYTES_MAX = 512,
     NET_ISSUER_FRESH_MS = 10 * 60 * 1000,
-    NET_ISSUER_UP_MS = 30 * 1000, /* so long an answer shows that it is there */
+    NET_ISSUER_UP_MS = 30 * 1000, /* between looks whether it is still there */
     NET_ISSUER_COOL_DOWN_MS = 5 * 1000,
     NET_ISSUER_FETCH_MS = 5 * 1000,
     NET_ISSUER_WAITING_MAX = 256,
@@ -50,8 +50,11 @@ typedef void (*net_issuer_cb)(void *user, int rc, const struct net_access *acces
 void net_issuer_check(struct net_issuer *i, const struct net_issuer_ask *ask, void *user,
                       net_issuer_cb done);
 
-/* Does it answer at this moment (within NET_ISSUER_UP_MS)? May be called at once. where: NULL if not. */
+/* Does it answer at this moment (within NET_ISSUER_COOL_DOWN_MS)? May be called at once. where: NULL if not. */
 typedef void (*net_issuer_up_cb)(void *user, const struct net_discovery *where);
 void net_issuer_up(struct net_issuer *i, void *user, net_issuer_up_cb done);
+/* By what was seen last, without asking: somebody must ask every NET_ISSUER_UP_MS (net_issuer_tick). */
+bool net_issuer_is_up(const struct net_issuer *i);
+void net_issuer_tick(struct net_issuer *i);
 
 #endif

@@ -33,11 +33,11 @@ class Provider:
     def __init__(self, cert, key, ca):
         self.port, self.cert, self.key, self.ca, self.process = pg.free_port(), cert, key, ca, None
         self.issuer = "https://127.0.0.1:%d" % self.port
-        self.clients, self.algs, self.life = {}, ["RS256", "ES256", "EdDSA"], 300
+        self.clients, self.people, self.algs, self.life = {}, {}, ["RS256", "ES256", "EdDSA"], 300
 
     def start(self, ahead=None):
         options = {"issuer": self.issuer, "port": self.port, "cert": self.cert, "key": self.key, "modules": modules(),
-                   "algs": self.algs, "clients": self.clients, "life": self.life}
+                   "algs": self.algs, "clients": self.clients, "people": self.people, "life": self.life}
         clock = {"LD_PRELOAD": FAKETIME, "FAKETIME": ahead, "FAKETIME_DONT_FAKE_MONOTONIC": "1"} if ahead else {}
         self.process = subprocess.Popen(["node", os.path.join(OIDC, "provider.mjs"), json.dumps(options)],
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

@@ -1,14 +1,17 @@
-"""The hospital's identity provider (tests/oidc, the npm package oidc-provider) at the node: access tokens on the ward's API.
+"""The hospital's identity provider (tests/oidc, the npm package oidc-provider) at the node: access tokens on the ward's API, and logging in there
+by authorization code with PKCE, by a client that follows redirects as a browser does.
 
 Real programs: the provider over TLS, everward, everward-gateway, PostgreSQL."""
 
 import base64
 import http.client
+import http.cookies
 import json
 import os
 import ssl
 import time
 import unittest
+import urllib.parse
 
 import stack
 from oidc_provider import Provider
@@ -39,9 +42,20 @@ def setUpModule():
     for subject, username in (("nadia", stack.USER), ("ivar", "ivar"), ("gone", "gone"), ("es", stack.USER), ("ed", stack.USER),
                               ("wrong-tenant", stack.USER), ("other-audience", stack.USER), ("no-uuid", stack.USER)):
         link(username, subject)
-    provider.start()
     node = s.new_node("Alder", LAKESIDE)
-    node.configure("[oidc]\nissuer = %s\nca = %s\n" % (provider.issuer, provider.ca))
+    secret = os.path.join(s.folder, "client-secret")
+    with open(secret, "w", encoding="utf-8") as f:
+        f.write("p" * 40 + "\n")
+    callback = "https://127.0.0.1:%d/auth/oidc/callback" % node.port
+    provider.clients["ward"] = {"secret": "p" * 40, "redirect": callback}
+    provider.people = {"hanna": s.tenants[LAKESIDE], "stranger": s.tenants[LAKESIDE], "far": s.tenants[HILLCREST]}
+    s.gateway.cli("staff", "add", "--tenant", LAKESIDE, "--username", "hanna", "--name", "Hanna Ek", "--role", "nurse", "--password-file", "-",
+                  input=stack.PASSWORD + "\n")
+    link("hanna", "hanna")
+    link("hanna", "far")
+    provider.start()
+    node.configure("[oidc]\nissuer = %s\nca = %s\nclient_id = ward\nclient_secret_file = %s\nredirect_uri = %s\n"
+                   % (provider.issuer, provider.ca, secret, callback))
     node.setup()
     node.start()
     node.wait_current()
@@ -185,6 +199,175 @@ class Tokens(unittest.TestCase):
         self.assertEqual(ask(token)[0], 200)
         self.assertNotIn(token.split(".")[1][:40], node.log())
         self.assertNotIn(token.split(".")[2][:40], node.log())
+
+
+class Browser:
+    """Follows redirects between node and provider with each one's cookies."""
+
+    def __init__(self):
+        self.jars, self.seen = {}, []
+
+    def get(self, url, form=None, **headers):
+        """One request: status, headers, text."""
+        at = urllib.parse.urlsplit(url)
+        ca = provider.ca if at.port == provider.port else os.path.join(node.state, "tls", "ca.crt")
+        c = http.client.HTTPSConnection(at.hostname, at.port, context=ssl.create_default_context(cafile=ca), timeout=20)
+        jar = self.jars.setdefault(at.port, {})
+        headers["Cookie"] = "; ".join("%s=%s" % pair for pair in jar.items())
+        if form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        c.request("GET" if form is None else "POST", at.path + ("?" + at.query if at.query else ""),
+                  None if form is None else urllib.parse.urlencode(form), headers)
+        r = c.getresponse()
+        text = r.read().decode()
+        for line in r.headers.get_all("Set-Cookie") or ():
+            for name, morsel in http.cookies.SimpleCookie(line).items():
+                if morsel["max-age"] == "0" or "1970" in morsel["expires"]:
+                    jar.pop(name, None)
+                else:
+                    jar[name] = morsel.value
+        c.close()
+        self.seen.append((url, r.status, r.headers))
+        return r.status, r.headers, text
+
+    def follow(self, url, form=None, stop="/auth/oidc/callback"):
+        """Until something is shown, or the next address has stop in it: that address or the text."""
+        while True:
+            status, headers, text = self.get(url, form)
+            if status not in (302, 303):
+                return url, text
+            form, url = None, urllib.parse.urljoin(url, headers["Location"])
+            if stop in url:
+                return url, None
+
+    def at_provider(self):
+        return self.follow(base() + "/auth/oidc/start")
+
+    def come_back(self, account):
+        """The callback's address, not yet asked for."""
+        url, text = self.at_provider()
+        assert "<form" in text, text
+        return self.follow(url, {"login": account})[0]
+
+    def sign_in(self, account):
+        """Where the callback leads to."""
+        return self.get(self.come_back(account))[1]["Location"]
+
+    def session(self):
+        return json.loads(self.get(base() + "/api/v1/session")[2])
+
+
+def base():
+    return "https://127.0.0.1:%d" % node.port
+
+
+def login_by_password(name):
+    context = ssl.create_default_context(cafile=os.path.join(node.state, "tls", "ca.crt"))
+    c = http.client.HTTPSConnection("127.0.0.1", node.port, context=context, timeout=20)
+    c.request("POST", "/api/v1/session", json.dumps({"name": name, "password": stack.PASSWORD}), {"Content-Type": "application/json"})
+    r = c.getresponse()
+    body = json.loads(r.read())
+    c.close()
+    return r.status, body
+
+
+def offer():
+    return json.loads(Browser().get(base() + "/auth/oidc")[2])
+
+
+class Login(unittest.TestCase):
+    def setUp(self):
+        until(lambda: offer() == {"configured": True, "reachable": True}, "the provider is known to be there", 45)
+
+    def test_a_person_signs_in_at_the_provider_and_has_an_ordinary_session(self):
+        b = Browser()
+        self.assertEqual(b.sign_in("hanna"), "/")
+        self.assertEqual((b.session()["staff"]["username"], b.session()["roles"]), ("hanna", ["nurse"]))
+        start = next(h["Location"] for u, _, h in b.seen if u.endswith("/start"))
+        asked = urllib.parse.parse_qs(urllib.parse.urlsplit(start).query)
+        self.assertEqual((asked["code_challenge_method"], asked["response_type"], asked["prompt"]), (["S256"], ["code"], ["login"]))
+        self.assertEqual(asked["redirect_uri"], [base() + "/auth/oidc/callback"])
+        self.assertEqual(len({asked[k][0] for k in ("state", "nonce", "code_challenge")}), 3)
+        back = b.seen[-3]
+        self.assertIn("/auth/oidc/callback", back[0])
+        cookies = "\n".join(back[2].get_all("Set-Cookie"))
+        self.assertRegex(cookies, "__Host-everward=[^;]{43}; Path=/; Secure; HttpOnly; SameSite=Strict")
+        self.assertEqual(back[2]["Referrer-Policy"], "no-referrer")
+
+    def test_nothing_of_a_login_stands_in_the_log(self):
+        b = Browser()
+        back = b.come_back("hanna")
+        b.get(back)
+        q = urllib.parse.parse_qs(urllib.parse.urlsplit(back).query)
+        for secret in (q["code"][0], q["state"][0], b.jars[node.port]["__Host-everward"], "p" * 40):
+            self.assertNotIn(secret, node.log())
+
+    def test_an_answer_is_good_once_and_in_its_own_browser_only(self):
+        b = Browser()
+        back = b.come_back("hanna")
+        other = Browser()
+        self.assertEqual(other.get(back)[1]["Location"], "/#/signin/failed")
+        thief = Browser()
+        thief.at_provider()  # has a login of its own under way
+        self.assertEqual(thief.get(back)[1]["Location"], "/#/signin/failed")
+        self.assertEqual(b.get(back)[1]["Location"], "/")
+        self.assertEqual(b.get(back)[1]["Location"], "/#/signin/failed")
+        self.assertNotIn("staff", other.session())
+        self.assertNotIn("staff", thief.session())
+
+    def test_a_changed_state_or_code_or_issuer_logs_nobody_in(self):
+        for part, value, to in (("state", "A" * 43, "failed"), ("code", "A" * 43, "failed"), ("iss", "https://evil.example", "failed"), ("code", "", "failed"),
+                                ("code", "A" * 3000, "failed"), ("error", "access_denied", "refused")):
+            b = Browser()
+            back = urllib.parse.urlsplit(b.come_back("hanna"))
+            q = {k: v[0] for k, v in urllib.parse.parse_qs(back.query).items()}
+            q[part] = value
+            where = b.get(urllib.parse.urlunsplit(back._replace(query=urllib.parse.urlencode(q))))[1]["Location"]
+            self.assertEqual(where, "/#/signin/" + to, part)
+            self.assertNotIn("staff", b.session())
+
+    def test_an_address_in_the_question_leads_nowhere_else(self):
+        b = Browser()
+        for path in ("/auth/oidc/start?redirect_uri=https://evil.example&next=//evil.example", "/auth/oidc/callback?state=x&code=y&next=//evil.example"):
+            where = b.get(base() + path)[1]["Location"]
+            self.assertTrue(where.startswith(provider.issuer + "/") or where == "/#/signin/failed", where)
+            self.assertNotIn("evil", where)
+
+    def test_whom_the_provider_or_the_tenant_does_not_know_is_refused(self):
+        for account in ("nobody-there", "stranger", "far"):
+            b = Browser()
+            self.assertEqual(b.sign_in(account), "/#/signin/refused", account)
+            self.assertNotIn("staff", b.session())
+
+    def test_who_may_not_work_here_any_more_is_refused(self):
+        s.as_app(LAKESIDE, "UPDATE ward.staff SET active = false WHERE username = 'hanna'")
+        try:
+            self.assertEqual(Browser().sign_in("hanna"), "/#/signin/refused")
+        finally:
+            s.as_app(LAKESIDE, "UPDATE ward.staff SET active = true WHERE username = 'hanna'")
+            until(lambda: Browser().sign_in("hanna") == "/", "back")
+
+    def test_another_site_begins_no_login(self):
+        self.assertEqual(Browser().get(base() + "/auth/oidc/start", **{"Sec-Fetch-Site": "cross-site"})[0], 403)
+
+    def test_who_has_an_account_uses_a_password_only_while_the_provider_is_away(self):
+        status, body = login_by_password("hanna")
+        self.assertEqual((status, body.get("code")), (403, "hospital_account"), body)
+        provider.stop()
+        try:
+            time.sleep(COOL_DOWN_S)
+            self.assertEqual(Browser().get(base() + "/auth/oidc/start")[1]["Location"], "/#/signin/away")
+            self.assertFalse(offer()["reachable"])
+            begun = time.monotonic()
+            self.assertEqual(login_by_password("hanna")[0], 200)
+            self.assertLess(time.monotonic() - begun, 5)
+        finally:
+            provider.start()
+
+    def test_who_has_no_account_logs_in_by_password_at_any_time(self):
+        s.gateway.cli("staff", "add", "--tenant", LAKESIDE, "--username", "agency", "--name", "Agnes Agency", "--role", "nurse", "--password-file", "-",
+                      input=stack.PASSWORD + "\n")
+        until(lambda: login_by_password("agency")[0] == 200, "the staff list has come")
 
 
 if __name__ == "__main__":

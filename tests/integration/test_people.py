@@ -280,7 +280,9 @@ class Offline(unittest.TestCase):
 # Routes that decide without a session, and why.
 OPEN = {("GET", "/"): "no data", ("GET", "/healthz"): "no data", ("GET", "/readyz"): "no data", ("GET", "/metrics"): "loopback",
         ("GET", "/openapi.json"): "the shape alone", ("POST", "/api/v1/session"): "name and password",
-        ("POST", "/api/v1/devices"): "an offer", ("GET", "/api/v1/devices/self"): "the device's secret"}
+        ("POST", "/api/v1/devices"): "an offer", ("GET", "/api/v1/devices/self"): "the device's secret",
+        ("GET", "/auth/oidc"): "no data", ("GET", "/auth/oidc/start"): "the provider asks who it is",
+        ("GET", "/auth/oidc/callback"): "a state, its browser's cookie, and the provider's ID token"}
 STATIC = re.compile(r"^/(trust.*|pair|app.*|assets.*|static.*|sw\.js|manifest.*|favicon.*|ui.*|\{file\}|.*\.(js|css|svg|html|webmanifest|png|ico))$")
 
 
