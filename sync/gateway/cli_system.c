@@ -254,6 +254,23 @@ static int apply(struct gw_cli *cli, const struct gw_migration *m)
     return code;
 }
 
+/* New default rights for the tenants that are there already; a transaction cannot write for two of them. */
+static int seed_tenants(struct gw_cli *cli)
+{
+    int code = 0;
+    PGresult *r = gw_run(cli, &code, "SELECT tenant_id FROM everward.tenant ORDER BY 1", 0, NULL);
+    for (int i = 0; r != NULL && code == 0 && i < PQntuples(r); i++) {
+        const char *const values[] = {PQgetvalue(r, i, 0)};
+        PGresult *n = gw_run(cli, &code, "SELECT everward.seed_tenant($1::uuid)", 1, values);
+        if (n != NULL && strcmp(PQgetvalue(n, 0, 0), "0") != 0)
+            (void)printf("tenant %s: %s rows of new default rights\n", values[0],
+                         PQgetvalue(n, 0, 0));
+        PQclear(n);
+    }
+    PQclear(r);
+    return code;
+}
+
 int gw_cmd_migrate(struct gw_cli *cli)
 {
     int code = connect_migrator(cli);
@@ -269,6 +286,8 @@ int gw_cmd_migrate(struct gw_cli *cli)
         code = apply(cli, &gw_migrations[i]);
     if (code == 0)
         code = exec_script(cli, "SELECT everward.renew_timeline()");
+    if (code == 0)
+        code = seed_tenants(cli);
     if (code == 0)
         (void)printf("schema up to date, %zu migrations\n", gw_migration_count);
     return code;
