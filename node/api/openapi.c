@@ -175,7 +175,8 @@ static void input_schema(struct base_buf *out, const struct core_table *t, bool 
     base_buf_str(out, "},\"required\":[");
     comma = "";
     for (int i = 0; create && i < t->column_count; i++)
-        if (is_settable(&t->columns[i]) && !t->columns[i].nullable) {
+        if (is_settable(&t->columns[i]) && !t->columns[i].nullable &&
+            t->columns[i].preset == NULL) {
             base_buf_str(out, comma);
             base_buf_json_str(out, t->columns[i].name);
             comma = ",";

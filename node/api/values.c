@@ -200,7 +200,7 @@ static int set_defaults(struct setter *s, struct node_db *db)
         set_default(s, "undoes_id", api_order_hold(c, db, value_named(s, "order_id")));
     for (int i = 0; i < s->t->column_count; i++) {
         const struct core_column *col = &s->t->columns[i];
-        if (!col->nullable && !has(s, col))
+        if (!col->nullable && col->preset == NULL && !has(s, col))
             return api_refuse_column(c, 422, "missing_value", col->name, "%s must be given",
                                      col->name);
     }

@@ -205,6 +205,14 @@ static void do_status(struct client *k, const cJSON *o)
     control_answer(k);
 }
 
+static void link_kept(void *user, int rc)
+{
+    if (rc != 0)
+        control_answer_error(user, rc, "the position of the line could not be kept");
+    else
+        control_answer_ok(user);
+}
+
 static void do_link(struct client *k, const cJSON *o)
 {
     bool open = false;
@@ -212,9 +220,8 @@ static void do_link(struct client *k, const cJSON *o)
         control_answer_error(k, BASE_EINVALID, "link: open must be true or false");
         return;
     }
-    node_engine_link(k->c->engine, open);
     node_engine_audit(k->c->engine, "configuration", "ok", open ? "link up" : "link down");
-    control_answer_ok(k);
+    node_engine_link(k->c->engine, open, k, link_kept);
 }
 
 static void do_kick(struct client *k, const cJSON *o)

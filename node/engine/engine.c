@@ -494,6 +494,8 @@ struct link_job {
     struct node_job job;
     struct node_engine *e;
     bool open;
+    void *user;
+    void (*kept)(void *user, int rc);
 };
 
 static int link_run(struct node_job *job, struct node_db *db, struct base_err *err)
@@ -508,16 +510,21 @@ static void link_done(struct node_job *job)
     if (job->rc != 0)
         base_log(BASE_LOG_ERROR, "link", "the position of the line could not be kept: %s",
                  job->err.text);
+    if (l->kept != NULL)
+        l->kept(l->user, job->rc);
     free(l);
     engine_done(e);
 }
 
-void node_engine_link(struct node_engine *e, bool open)
+void node_engine_link(struct node_engine *e, bool open, void *user,
+                      void (*kept)(void *user, int rc))
 {
     if (open ==
         e->session.link_open) { /* nothing to change; who opens it again wants it tried now */
         if (open)
             node_engine_kick(e);
+        if (kept != NULL)
+            kept(user, 0);
         return;
     }
     struct link_job *l = calloc(1, sizeof *l);
@@ -529,8 +536,12 @@ void node_engine_link(struct node_engine *e, bool open)
         l->job = (struct node_job){.run = link_run, .done = link_done, .write = true};
         l->e = e;
         l->open = open;
+        l->user = user;
+        l->kept = kept;
         e->under_way++;
         node_store_write(e->store, &l->job);
+    } else if (kept != NULL) {
+        kept(user, BASE_ENOMEM);
     }
     base_log(BASE_LOG_INFO, "link", "%s by hand", open ? "opened" : "closed");
     update_status(e);

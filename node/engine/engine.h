@@ -61,7 +61,9 @@ int node_engine_start(struct node_engine **out, struct uv_loop_s *loop, struct n
 void node_engine_stop(struct node_engine *e, void (*stopped)(void *user), void *user);
 void node_engine_status(const struct node_engine *e, struct node_engine_status *out);
 void node_engine_kick(struct node_engine *e); /* sync now; also after every local write */
-void node_engine_link(struct node_engine *e, bool open); /* kept over restarts */
+/* Kept over restarts; kept (may be NULL) is called once it is, or could not be (rc). */
+void node_engine_link(struct node_engine *e, bool open, void *user,
+                      void (*kept)(void *user, int rc));
 /* The keys sealed for the tenant's recovery key, to be printed: "ewescrow1:<node>:<recovery key>:<sealed>", hex.
  * BASE_ENOTFOUND: no recovery key is known here. For jobs. */
 int node_engine_escrow_text(struct node_db *db, const struct node_keys *keys, struct base_buf *out,

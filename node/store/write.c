@@ -84,6 +84,22 @@ static int take_value(struct writing *w, const struct node_table *t, struct edit
     return 0;
 }
 
+/* What must not be null and is not named stands as the centre would have it. */
+static int take_presets(struct writing *w, const struct node_table *t, struct edit_values *v,
+                        struct base_err *err)
+{
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < t->core->column_count; i++) {
+        const struct core_column *c = &t->core->columns[i];
+        bool given = c->nullable || c->preset == NULL;
+        for (int k = 0; k < v->count && !given; k++)
+            given = v->columns[k] == c;
+        if (!given)
+            rc = take_value(w, t, v, c, core_text_of(c->preset), err);
+    }
+    return rc;
+}
+
 /* A new row names every column that must not be null. */
 static int check_complete(const struct node_table *t, const struct edit_values *v,
                           struct base_err *err)
@@ -108,7 +124,10 @@ static int read_values(struct writing *w, const struct node_edit *e, struct node
         if (rc != 0)
             return rc;
     }
-    return e->op == CORE_OP_INSERT ? check_complete(t, out, err) : 0;
+    if (e->op != CORE_OP_INSERT)
+        return 0;
+    int rc = take_presets(w, t, out, err);
+    return rc == 0 ? check_complete(t, out, err) : rc;
 }
 
 static int log_change(struct writing *w, const struct node_edit *e, struct node_table *t,

@@ -80,6 +80,7 @@ struct core_column {
     const char *ref;              /* name of the table it points to, or NULL */
     const char *const *allowed;   /* NULL-terminated list, or NULL */
     const char *const *dominance; /* NULL-terminated, the safest value first; or NULL */
+    const char *preset; /* of a new row that does not name it; not nullable only; or NULL */
 };
 
 struct core_index {

@@ -82,6 +82,19 @@ static int read_api(const char *word, struct core_column *column)
     return 0;
 }
 
+/* A text of any length that a line can hold; a gateway before it was told says none. */
+static int read_preset(struct core_catalog *c, const cJSON *object, struct core_column *column,
+                       struct base_err *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, "default");
+    if (item == NULL || cJSON_IsNull(item))
+        return 0;
+    if (!cJSON_IsString(item))
+        return base_fail(err, BASE_EINVALID, "%s: default must be a text or null", column->name);
+    column->preset = copy(c, item->valuestring);
+    return column->preset != NULL ? 0 : base_fail(err, BASE_ENOMEM, "out of memory in the catalog");
+}
+
 static int read_column(struct core_catalog *c, const struct core_table *t, const cJSON *object,
                        int ord, struct core_column *column, struct base_err *err)
 {
@@ -108,6 +121,8 @@ static int read_column(struct core_catalog *c, const struct core_table *t, const
         rc = read_texts(c, object, "allowed", column, &column->allowed, err);
     if (rc == 0)
         rc = read_texts(c, object, "dominance", column, &column->dominance, err);
+    if (rc == 0)
+        rc = read_preset(c, object, column, err);
     if (rc != 0)
         return rc;
     if (stated != ord)
