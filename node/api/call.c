@@ -79,19 +79,23 @@ const char *api_as_of(const struct node_api *a)
     return a->status.sync.last_pull_at[0] != '\0' ? a->status.sync.last_pull_at : NULL;
 }
 
-static void security_headers(struct net_http_exchange *x, struct node_api *a)
+static void security_headers(struct net_http_exchange *x, struct node_api *a, const char *policy)
 {
     const char *as_of = api_as_of(a);
     net_http_reply_header(x, "Cache-Control", "no-store");
-    net_http_reply_header(x, "Content-Security-Policy",
-                          "default-src 'none'; frame-ancestors 'none'");
+    net_http_reply_header(x, "Content-Security-Policy", policy);
     net_http_reply_header(x, "Referrer-Policy", "no-referrer");
     net_http_reply_header(x, "Data-As-Of", as_of != NULL ? as_of : "never");
 }
 
+void api_headers_for(struct api_call *c, const char *policy)
+{
+    security_headers(c->x, c->api, policy);
+}
+
 void api_headers(struct api_call *c)
 {
-    security_headers(c->x, c->api);
+    api_headers_for(c, "default-src 'none'; frame-ancestors 'none'");
 }
 
 void api_plain(struct net_http_exchange *x, int status, const char *type, const char *text,

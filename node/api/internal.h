@@ -191,7 +191,8 @@ int api_take_if_match(struct api_call *c, bool required);
 int api_take_key(struct api_call *c, bool required); /* Idempotency-Key; nonzero: problem set */
 int api_take_params(struct api_call *c);
 void api_headers(struct api_call *c);
-const char *api_as_of(const struct node_api *a); /* NULL: never */
+void api_headers_for(struct api_call *c, const char *policy); /* of a page that runs something */
+const char *api_as_of(const struct node_api *a);              /* NULL: never */
 
 /* anywhere */
 /* Sets the problem; returns BASE_EINVALID so that a job's writes are undone. */

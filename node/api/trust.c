@@ -71,6 +71,11 @@ static struct api_call *begin(struct net_http_exchange *x, struct node_api *a)
     return NULL;
 }
 
+/* The page runs the app's own test and nothing else. */
+static const char page_policy[] =
+    "default-src 'none'; script-src 'self'; worker-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'";
+
 void api_on_trust(struct net_http_exchange *x, void *user)
 {
     struct node_api *a = user;
@@ -99,11 +104,19 @@ void api_on_trust(struct net_http_exchange *x, void *user)
         "<code>/usr/local/share/ca-certificates/</code> and run "
         "<code>update-ca-certificates</code>; Firefox: Settings, Certificates, Import.</p>"
         "<h2>Done?</h2><p>Open <a href=\"https://%s/\">https://%s/</a>: it opens without a "
-        "warning.</p><p>Another device: scan this.</p>",
+        "warning.</p><p id=\"test\" role=\"status\">The test needs JavaScript.</p>"
+        "<script type=\"module\" src=\"/app/trust.js\"></script>"
+        "<p>Another device: scan this.</p>",
         a->ca_fingerprint, host, host);
     qr_write(&c->body, url);
     base_buf_str(&c->body, "</html>\n");
-    reply(c, "text/html; charset=utf-8", NULL);
+    if (base_buf_check(&c->body) != 0) {
+        reply(c, "text/html; charset=utf-8", NULL); /* the refusal */
+        return;
+    }
+    api_headers_for(c, page_policy);
+    net_http_reply(x, 200, "text/html; charset=utf-8", c->body.data, c->body.len);
+    api_free(c);
 }
 
 void api_on_trust_ca(struct net_http_exchange *x, void *user)

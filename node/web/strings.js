@@ -70,6 +70,14 @@ export const T = {
     programs: 'For programs: the API',
   },
 
+  trust: {
+    testing: 'Testing …',
+    yes: 'Good: this device trusts this node. The app works here, also while the Wi-Fi is gone.',
+    no: 'This device does not trust this node yet: do the steps above, then open this page anew. Do not click the warning away.',
+    insecure: 'This page came without encryption. Open it with https:// to test whether this device trusts the node.',
+    unable: 'This browser can’t tell (a private window, or too old). Open the page in an ordinary window.',
+  },
+
   nav: {
     board: 'Ward',
     wards: 'Wards',

