@@ -287,6 +287,16 @@ static int catalog_store(struct node_db *db, const struct shared_catalog *c, con
     return stmt_run(st, err);
 }
 
+/* A table that is synced no longer is not given out any more: a fill that waits for it would wait
+ * for ever, and everything behind it. */
+static int forget_fills(struct node_db *db, struct base_err *err)
+{
+    return connection_exec(db,
+                           "DELETE FROM _fill WHERE tbl NOT IN (SELECT t.value ->> '$.name' FROM"
+                           " _catalog, json_each(_catalog.json, '$.tables') AS t)",
+                           err);
+}
+
 int node_catalog_apply(struct node_db *db, const char *json, size_t len, struct base_err *err)
 {
     int64_t cursor = -1;
@@ -301,6 +311,8 @@ int node_catalog_apply(struct node_db *db, const char *json, size_t len, struct 
         rc = apply_table(db, &c->c.tables[i], i, cursor >= 0, err);
     if (rc == 0)
         rc = catalog_store(db, c, json, len, err);
+    if (rc == 0)
+        rc = forget_fills(db, err);
     if (rc == 0)
         return catalog_set(db, c, err);
     shared_catalog_drop(c);

@@ -32,6 +32,7 @@ struct page {
     char after[BASE_UUID_CHARS + 1], from[BASE_UUID_CHARS + 1], to[BASE_UUID_CHARS + 1];
     int64_t limit;
     char limit_text[24];
+    int again; /* times that the catalog turned out to be old */
     uv_work_t work;
     struct base_buf sql, plain, packed;
     int rc;
@@ -87,7 +88,7 @@ static void bad(struct page *p, const char *code, const char *detail)
 
 /* ---- a page -------------------------------------------------------------------------------- */
 
-enum { PAGE_HEAD = 2, PAGE_ROWS = 3 };
+enum { PAGE_HEAD = 2, PAGE_ROWS = 3, PAGE_AGAIN_MAX = 2 };
 
 static void page_work(uv_work_t *w)
 {
@@ -140,6 +141,34 @@ static void on_page_made(uv_work_t *w, int status)
     free_page(p);
 }
 
+static void on_page_catalog(void *user, int rc, struct gw_catalog *c);
+
+/* A node that has learned of a new column elsewhere asks for the rows once: a page without that
+ * column would count as filled. Another gateway may have told it, so the database is asked. */
+static bool is_of_its_catalog(const struct page *p)
+{
+    const char *version = gw_flight_value(&p->flight, PAGE_HEAD, 1);
+    return version != NULL && strtoll(version, NULL, 10) == p->catalog->version;
+}
+
+static void page_again(struct page *p)
+{
+    if (p->again++ >= PAGE_AGAIN_MAX) {
+        no_conn(p, BASE_EBUSY);
+        return;
+    }
+    gw_flight_release(&p->flight);
+    gw_flight_init(&p->flight);
+    base_buf_clear(&p->sql);
+    if (p->gw->catalog == p->catalog) {
+        gw_catalog_drop(p->gw->catalog);
+        p->gw->catalog = NULL;
+    }
+    gw_catalog_drop(p->catalog);
+    p->catalog = NULL;
+    gw_catalog_get(p->gw, 0, p, on_page_catalog);
+}
+
 static void on_page_read(void *user, struct gw_flight *f)
 {
     struct page *p = user;
@@ -150,6 +179,10 @@ static void on_page_read(void *user, struct gw_flight *f)
     }
     gw_pg_give(p->conn);
     p->conn = NULL;
+    if (!is_of_its_catalog(p)) {
+        page_again(p);
+        return;
+    }
     p->work.data = p;
     if (uv_queue_work(p->gw->loop, &p->work, page_work, on_page_made) != 0)
         no_conn(p, BASE_EBUSY);
@@ -202,10 +235,11 @@ static void on_page_conn(void *user, int rc, struct gw_pg_conn *conn)
                                       gw_text(p->limit_text)};
     struct gw_flight *f = &p->flight;
     gw_add_enter(f, &p->who);
-    (void)gw_flight_add(f,
-                        "SELECT coalesce(max(head), 0) FROM everward.feed_head"
-                        " WHERE tenant_id = (SELECT everward.tenant())",
-                        0, NULL);
+    (void)gw_flight_add(
+        f,
+        "SELECT coalesce(max(head), 0), (SELECT version FROM everward.catalog_state)"
+        " FROM everward.feed_head WHERE tenant_id = (SELECT everward.tenant())",
+        0, NULL);
     (void)gw_flight_add(f, p->sql.data, 4, params);
     (void)gw_flight_add(f, "COMMIT", 0, NULL);
     gw_pg_fly(conn, f, p, on_page_read);
