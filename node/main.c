@@ -35,8 +35,9 @@ static const struct command {
     {"conflicts", "[--json]", "Lists what two people changed without seeing each other.",
      node_cmd_conflicts},
     {"export-outbox", "FILE",
-     "Writes all changes the centre has not acknowledged to a file (patient data: signed, not "
-     "encrypted).",
+     "Writes all changes the centre has not acknowledged to a file, sealed for the tenant's "
+     "recovery "
+     "key if there is one.",
      node_cmd_export_outbox},
     {"backup", "FILE [--verify]",
      "Writes the whole node into one sealed file, also while it runs; --verify restores it for "

@@ -230,6 +230,11 @@ int node_cmd_export_outbox(struct node_cli *cli)
     if (o == NULL)
         return code;
     (void)printf("%s changes written to %s\n", node_cli_text_of(o, "changes"), cli->words[0]);
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "sealed")))
+        (void)fprintf(stderr, "sealed: only the tenant's recovery key opens it\n");
+    else
+        (void)fprintf(stderr, "NOT sealed, plain patient data: this node knows no recovery key of "
+                              "the tenant (everward-gateway recovery make)\n");
     cJSON_Delete(o);
     return NODE_EXIT_OK;
 }

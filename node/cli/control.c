@@ -309,17 +309,19 @@ static void do_conflicts(struct client *k, const cJSON *o)
     control_start_work(k, conflicts_run, false, 0);
 }
 
-static void exported(void *user, int rc, int64_t changes, const char *text)
+static void exported(void *user, int rc, int64_t changes, bool sealed, const char *text)
 {
     struct client *k = user;
     if (rc != 0) {
         control_answer_error(k, rc, text);
         return;
     }
-    char detail[48];
-    (void)snprintf(detail, sizeof detail, "outbox: %lld changes", (long long)changes);
+    char detail[64];
+    (void)snprintf(detail, sizeof detail, "outbox: %lld changes, %s", (long long)changes,
+                   sealed ? "sealed" : "not sealed");
     node_engine_audit(k->c->engine, "export", "ok", detail);
-    base_buf_printf(&k->out, "{\"changes\":%lld}", (long long)changes);
+    base_buf_printf(&k->out, "{\"changes\":%lld,\"sealed\":%s}", (long long)changes,
+                    sealed ? "true" : "false");
     control_answer(k);
 }
 

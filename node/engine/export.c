@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "node/engine/internal.h"
+#include "sync/seal/box_file.h"
 
 enum { EXPORT_CHANGES = 1000, EXPORT_PATH_BYTES_MAX = 4096 };
 
@@ -17,6 +18,8 @@ struct export
     struct node_engine *e;
     char path[EXPORT_PATH_BYTES_MAX];
     int64_t changes, last; /* exported up to here */
+    bool sealed;
+    struct seal_box_file box;
     void *user;
     node_exported_cb done;
 };
@@ -32,6 +35,37 @@ static int write_all(int fd, const char *bytes, size_t len, struct base_err *err
         len -= (size_t)n;
     }
     return 0;
+}
+
+/* The tenant's recovery key, if this node knows it: from then on nothing leaves it unsealed. */
+static int begin_file(struct export *x, struct node_db *db, int fd, struct base_err *err)
+{
+    struct base_buf b;
+    x->box.tenant_id = node_db_identity(db)->tenant_id;
+    x->box.node_id = node_db_identity(db)->node_id;
+    int rc = engine_recovery_key(db, x->box.recovery_key, &x->sealed, err);
+    if (rc != 0 || !x->sealed)
+        return rc;
+    base_buf_init(&b, SEAL_BOX_FILE_HEAD_BYTES);
+    seal_box_file_begin(&b, &x->box);
+    rc = base_buf_check(&b) == 0 ? write_all(fd, b.data, b.len, err)
+                                 : base_fail(err, base_buf_check(&b), "the export");
+    base_buf_release(&b);
+    return rc;
+}
+
+static int write_batch(struct export *x, int fd, const char *bytes, size_t len,
+                       struct base_err *err)
+{
+    struct base_buf b;
+    if (!x->sealed)
+        return len == 0 ? 0 : write_all(fd, bytes, len, err);
+    base_buf_init(&b, SEAL_BOX_FILE_PIECE_BYTES_MAX + EXPORT_PATH_BYTES_MAX);
+    int rc = seal_box_file_add(&b, &x->box, bytes, len, err);
+    if (rc == 0)
+        rc = write_all(fd, b.data, b.len, err);
+    base_buf_release(&b);
+    return rc;
 }
 
 static int export_batches(struct export *x, struct node_db *db, int fd, struct base_err *err)
@@ -54,7 +88,7 @@ static int export_batches(struct export *x, struct node_db *db, int fd, struct b
             rc = engine_batch_write(&body, node_db_identity(db), x->e->keys, &head, &lines, &before,
                                     &last, count, err);
         if (rc == 0 && count > 0)
-            rc = write_all(fd, body.data, body.len, err);
+            rc = write_batch(x, fd, body.data, body.len, err);
         base_buf_release(&lines);
         base_buf_release(&body);
         if (rc != 0 || count == 0)
@@ -72,7 +106,11 @@ static int export_run(struct node_job *job, struct node_db *db, struct base_err 
     if (fd < 0)
         return base_fail(err, errno == EEXIST ? BASE_EEXISTS : BASE_EDENIED,
                          "cannot make the file %s: %s", x->path, strerror(errno));
-    int rc = export_batches(x, db, fd, err);
+    int rc = begin_file(x, db, fd, err);
+    if (rc == 0)
+        rc = export_batches(x, db, fd, err);
+    if (rc == 0)
+        rc = write_batch(x, fd, NULL, 0, err); /* the end */
     if (rc == 0 && fsync(fd) != 0)
         rc = base_fail(err, BASE_EIO, "cannot sync %s: %s", x->path, strerror(errno));
     (void)close(fd);
@@ -85,7 +123,7 @@ static void told(struct node_job *job)
 {
     struct export *x = (struct export *)job;
     struct node_engine *e = x->e;
-    x->done(x->user, job->rc, x->changes, job->rc == 0 ? "" : job->err.text);
+    x->done(x->user, job->rc, x->changes, x->sealed, job->rc == 0 ? "" : job->err.text);
     free(x);
     engine_done(e);
 }

@@ -6,9 +6,10 @@
 
 #include "node/engine/engine.h"
 
-/* Writes path (mode 0600, new): one zstd frame a batch, each a body of POST /sync/v1/push. Holds patient data, signed, not yet
- * encrypted for its receiver. done: changes written, or rc with text. */
-typedef void (*node_exported_cb)(void *user, int rc, int64_t changes, const char *text);
+/* Writes path (mode 0600, new): one zstd frame a batch, each a body of POST /sync/v1/push, sealed for the tenant's recovery key
+ * (sync/seal/box_file.h) where this node knows one, else plain. done: changes written, or rc with text. */
+typedef void (*node_exported_cb)(void *user, int rc, int64_t changes, bool sealed,
+                                 const char *text);
 int node_engine_export(struct node_engine *e, const char *path, void *user, node_exported_cb done,
                        struct base_err *err);
 

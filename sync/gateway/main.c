@@ -40,6 +40,8 @@ static const struct gw_command commands[] = {
     {"recovery make", " --tenant --secret-file ", "--tenant T --secret-file F",
      "Makes the tenant's recovery key; the secret half goes into the file alone.",
      gw_cmd_recovery_make},
+    {"outbox open", " --tenant --secret-file ", "FILE OUT --tenant T --secret-file F",
+     "Opens what a node exported sealed: signed batches with patient data.", gw_cmd_outbox_open},
     {"audit report", " --tenant --patient --action ", "--tenant T [--patient ID] [--action A]",
      "Lists what the nodes' audit trails tell, newest first.", gw_cmd_audit_report},
     {"audit alarms", " --tenant ", "--tenant T",

@@ -11,6 +11,7 @@ import time
 import unittest
 import uuid
 
+import gateway_client as gc
 import stack
 from test_audit import until, verify
 
@@ -231,6 +232,57 @@ class Rotation(Case):
         n.wait_current()
         self.assertTrue(n.verify()["equal"])
         n.stop()
+
+
+class Export(Case):
+    def open(self, path, out, tenant=LAKESIDE, key=None):
+        return s.gateway.run("outbox", "open", path, out, "--tenant", tenant, "--secret-file", key or secret)
+
+    def test_an_exported_outbox_is_sealed_and_the_recovery_key_alone_opens_it(self):
+        n = s.node("Fir", LAKESIDE)
+        n.wait_current()
+        until(lambda: escrows(n) == 1)
+        n.link("down")
+        made = [n.tablet().create("patient", patient(self.mark, i))["id"] for i in range(3)]
+        path, out = os.path.join(n.folder, "sealed"), os.path.join(n.folder, "opened")
+        n.command("export-outbox", path)
+        with open(path, "rb") as f:
+            data = f.read()
+        self.assertTrue(data.startswith(b"EWOUTBX1"))
+        self.assertNotIn(b"\x28\xb5\x2f\xfd", data, "no zstd frame in the open")
+        done = self.open(path, out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(os.stat(out).st_mode & 0o777, 0o600)
+        with open(out, "rb") as f:
+            lines = gc.unpack(f.read())
+        self.assertEqual([line["id"] for line in lines[1:-1]], made)
+        self.assertNotEqual(self.open(path, out).returncode, 0, "never over a file")
+        self.hostile(n, data)
+        n.stop()
+
+    def hostile(self, n, data):
+        """Each with its own words, and nothing is written."""
+        head, first = data[:72], data[72:76 + int.from_bytes(data[72:76], "big")]
+        flip = lambda at: data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
+        s.tenant("Elsewhere")
+        other = os.path.join(n.folder, "other-secret")
+        s.gateway.cli("recovery", "make", "--tenant", "Elsewhere", "--secret-file", other)
+        bad = {"no sealed outbox": [b"", data[:71], flip(0)], "ends early": [head, head + first, data[:-1], data[:80]],
+               "not in its place": [head + first + first, head + data[72 + len(first):], flip(25)], "damaged": [flip(100), flip(len(data) - 1)],
+               "follows the last": [data + b"x"], "another tenant's": [flip(9)], "another recovery key": [flip(41)]}
+        path, out = os.path.join(n.folder, "bad"), os.path.join(n.folder, "never")
+        for words, files in bad.items():
+            for i, text in enumerate(files):
+                with open(path, "wb") as f:
+                    f.write(text)
+                done = self.open(path, out)
+                self.assertEqual(done.returncode, 77, (words, i, done.stderr))
+                self.assertIn(words, done.stderr, (words, i))
+                self.assertFalse(os.path.exists(out))
+        with open(path, "wb") as f:
+            f.write(data)
+        self.assertIn("another recovery key", self.open(path, out, key=other).stderr)
+        self.assertIn("another tenant's", self.open(path, out, tenant="Elsewhere", key=other).stderr)
 
 
 class Wipe(Case):
