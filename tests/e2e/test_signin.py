@@ -54,7 +54,8 @@ class World(e2e.World):
         self.provider.stop()
         tablet_ca = os.path.join(self.nodes["Alder"].state, "tls", "ca.crt")
         end = time.monotonic() + 60
-        while b'"reachable":true' in subprocess.run(["curl", "-s", "--cacert", tablet_ca, f"https://127.0.0.1:{self.nodes['Alder'].port}/auth/oidc"],
+        address = f"https://127.0.0.1:{self.nodes['Alder'].port}/auth/oidc"  # beginning a login makes the node look
+        while b'"reachable":true' in subprocess.run(["curl", "-s", "--cacert", tablet_ca, address + "/start", address],
                                                     capture_output=True, check=True).stdout:
             if time.monotonic() > end:
                 raise TimeoutError("the node does not notice that the provider is gone")
