@@ -170,6 +170,8 @@ class Stack:
 
     def new_node(self, name, tenant):
         """A folder and a configuration; not enrolled."""
+        if name in self.nodes:
+            raise ValueError("this stack has a node %s already: name it otherwise, tests of one file share a stack" % name)
         self.tenant(tenant)
         self.nodes[name] = Node(self, name, tenant)
         return self.nodes[name]

@@ -55,7 +55,7 @@ def witnessed(node):
     return int(rows[0][0]), int(rows[0][1])
 
 
-def until(what, seconds=20):
+def until(what, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = what()

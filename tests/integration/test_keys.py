@@ -42,8 +42,8 @@ def at_centre(mark):
 
 
 def escrows(node):
-    return int(s.db.one("postgres", "SELECT count(*) FROM everward.escrow JOIN everward.node USING (tenant_id, node_id) WHERE name = '%s'"
-                        % node.name))
+    return int(s.db.one("postgres", "SELECT count(*) FROM everward.escrow JOIN everward.node USING (tenant_id, node_id) "
+                        "WHERE name = '%s' AND tenant_id = '%s'" % (node.name, s.tenants[node.tenant])))
 
 
 def greet(node):
@@ -178,7 +178,7 @@ class Rotation(Case):
 
         def finish():
             ending.set()
-            thread.join(30)
+            thread.join(60)
             return set(ids)
         return ids, finish
 
@@ -225,7 +225,7 @@ class Rotation(Case):
                                       stderr=subprocess.DEVNULL)
             time.sleep(rng.random() * 0.15)
             n.kill()
-            change.wait(30)
+            change.wait(60)
             rows = finish()
             n.start()
             self.assertLessEqual(rows, self.held(n), "turn %d" % turn)
@@ -239,8 +239,7 @@ class Export(Case):
         return s.gateway.run("outbox", "open", path, out, "--tenant", tenant, "--secret-file", key or secret)
 
     def test_an_exported_outbox_is_sealed_and_the_recovery_key_alone_opens_it(self):
-        n = s.node("Fir", LAKESIDE)
-        n.wait_current()
+        n = s.node("Juniper", LAKESIDE)
         until(lambda: escrows(n) == 1)
         n.link("down")
         made = [n.tablet().create("patient", patient(self.mark, i))["id"] for i in range(3)]
@@ -287,7 +286,7 @@ class Export(Case):
 
 class Wipe(Case):
     def wiped(self, n):
-        code = n.process.wait(30)
+        code = n.process.wait(90)
         n.process = n.one_tablet = None
         self.assertEqual(code, 0)
         left = os.listdir(n.state)
