@@ -79,8 +79,8 @@ struct poll {
     struct base_buf plain, packed;
     struct base_arena arena;
     struct core_image *image;
-    int64_t head, done, cut, txn, changes;
-    size_t good_len; /* plain up to the last whole cut */
+    int64_t head, done, cut, txn, txns, changes; /* txns: of this cut so far */
+    size_t good_len;                             /* plain up to the last whole cut */
     bool full, end;
     char timeline[BASE_UUID_CHARS + 1], catalog[24], key[WAKE_KEY_BYTES + 1];
     int rc;
@@ -284,15 +284,18 @@ static void close_cut(struct poll *p)
     p->good_len = p->plain.len;
     p->done = p->cut;
     p->cut = 0;
-    p->txn = 0;
+    p->txn = p->txns = 0;
     p->changes = 0;
     p->full = p->plain.len >= FEED_REPLY_BYTES;
 }
 
+/* The number that goes out counts within the cut: the database's own come from a sequence that all
+ * tenants share, and the gaps between them tell how much the others write. */
 static void open_txn(struct poll *p, const PGresult *r, int i, int64_t txn)
 {
     p->txn = txn;
-    base_buf_printf(&p->plain, "{\"txn\":%lld,\"at\":\"%s\"", (long long)txn,
+    p->txns++;
+    base_buf_printf(&p->plain, "{\"txn\":%lld,\"at\":\"%s\"", (long long)p->txns,
                     PQgetvalue(r, i, F_AT));
     if (!PQgetisnull(r, i, F_NODE))
         base_buf_printf(&p->plain, ",\"node\":\"%s\",\"inc\":%s,\"seq\":%s",
@@ -560,7 +563,7 @@ static void run(struct poll *p)
 {
     p->heard_before = p->gw->feed->serial;
     base_buf_clear(&p->plain);
-    p->cut = p->txn = p->changes = 0;
+    p->cut = p->txn = p->txns = p->changes = 0;
     p->full = p->end = false;
     gw_pg_take(p->gw->pool, p, on_conn);
 }

@@ -120,7 +120,7 @@ class Database:
         return "host=%s port=%d dbname=%s user=%s" % (host or self.cluster.folder, self.cluster.port, self.name, role)
 
     def psql(self, role, *more):
-        return ["psql", "-X", "-q", "-A", "-t", "-F", FIELD, "-P", "null=" + NULL, "-v", "ON_ERROR_STOP=1",
+        return [os.path.join(bindir(), "psql"), "-X", "-q", "-A", "-t", "-F", FIELD, "-P", "null=" + NULL, "-v", "ON_ERROR_STOP=1",
                 "-v", "VERBOSITY=verbose", "-d", self.dsn(role)] + list(more)
 
     def sql(self, role, text):
