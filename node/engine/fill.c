@@ -22,7 +22,8 @@ struct engine_fill {
     struct node_engine *e;
     char table[CORE_NAME_BYTES_MAX + 1];
     char after[BASE_UUID_CHARS + 1];
-    bool done; /* every table is complete */
+    bool done;   /* every table is complete */
+    bool former; /* what we hold is of a life of the centre that is over */
     struct node_request request;
     char token[NET_TOKEN_BYTES_MAX];
     char path[256];
@@ -68,8 +69,9 @@ static void on_page(struct node_request *r);
 static void get_page(struct engine_fill *f, const char *after)
 {
     struct node_engine *e = f->e;
-    (void)snprintf(f->path, sizeof f->path, "/sync/v1/bootstrap?table=%s&limit=%d%s%s", f->table,
-                   ENGINE_FILL_ROWS, after[0] == '\0' ? "" : "&after=", after);
+    (void)snprintf(f->path, sizeof f->path, "/sync/v1/bootstrap?table=%s&limit=%d%s%s%s", f->table,
+                   ENGINE_FILL_ROWS, f->former ? "&life=former" : "",
+                   after[0] == '\0' ? "" : "&after=", after);
     if (e->stopping || (f->rc = engine_token(e, f->token, &f->err)) != 0) {
         f->rc = f->rc == 0 ? BASE_ECANCELED : BASE_EIO;
         if (f->rc == BASE_ECANCELED)
@@ -211,6 +213,8 @@ static int ask_run(struct node_job *job, struct node_db *db, struct base_err *er
     int rc = node_sync_state_get(db, &s, err);
     if (rc == 0 && s.cursor < 0)
         rc = node_fill_begin(db, e->hello_head, &e->hello_timeline, err);
+    if (rc == 0)
+        rc = node_life_filling(db, &f->former, err);
     if (rc == 0)
         rc = node_fill_next(db, f->table, f->after, &f->done, err);
     return rc == 0 && f->done ? node_fill_finish(db, err) : rc;

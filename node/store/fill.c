@@ -180,7 +180,7 @@ static int fill_row(struct page *p, const struct base_uuid *id, int64_t rev,
     bool changed = false;
     bool equal = f->equal;
     if (f->life)
-        return life_row(p->db, p->table, id, rev, im, &p->arena, err);
+        return life_row(p, id, rev, err);
     if (overlays)
         return image_apply(p->db, p->table, id, rev, im, equal, &changed, err);
     int rc = row_write(p->db, p->table, equal ? TABLE_NOT_OLDER : TABLE_NEWER, id, im, rev, 0,

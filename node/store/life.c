@@ -110,6 +110,15 @@ int node_life_begin(struct node_db *db, int64_t receipt_seq, int64_t head,
     return rc == 0 ? meta_set_i64(db, "_fill_life", 1, err) : rc;
 }
 
+int node_life_filling(struct node_db *db, bool *yes, struct base_err *err)
+{
+    int64_t filling = 0;
+    int rc = meta_i64(db, "_fill_life", 0, &filling, err);
+    if (rc == 0)
+        *yes = filling != 0;
+    return rc;
+}
+
 /* Changes of ours may have come before the rows of others that they need and that we offered behind them. */
 int life_acknowledged(struct node_db *db, int64_t acked, struct base_err *err)
 {
@@ -211,8 +220,21 @@ static bool offers(const struct node_table *t, enum core_op op)
     return op == CORE_OP_INSERT ? !t->core->deletable : !core_class_is_fact(t->core->class);
 }
 
+/* is: the row at the centre, NULL: none; restored: as it was before the new life wrote it, if that is known. */
+struct centre {
+    const struct core_image *is, *restored;
+};
+
+static bool centre_has(const struct centre *c, int ord, struct core_text v)
+{
+    if (c->is == NULL)
+        return v.s == NULL;
+    return core_text_equal(v, core_image_field(c->is, ord)) ||
+           (c->restored != NULL && core_text_equal(v, core_image_field(c->restored, ord)));
+}
+
 static int offer(struct node_db *db, struct node_table *t, const struct base_uuid *id,
-                 enum core_op op, const struct core_image *is, const struct core_image *was,
+                 enum core_op op, const struct centre *centre, const struct core_image *was,
                  const bool own[CORE_FIELDS_MAX + 1], struct base_err *err)
 {
     const struct core_column *columns[CORE_COLUMNS_MAX];
@@ -223,8 +245,7 @@ static int offer(struct node_db *db, struct node_table *t, const struct base_uui
     for (int i = 0; i < t->core->column_count; i++) {
         const struct core_column *c = &t->core->columns[i];
         struct core_text v = core_image_field(was, c->ord);
-        if (c->class == CORE_CENTRAL || own[c->ord] ||
-            (is != NULL ? core_text_equal(v, core_image_field(is, c->ord)) : v.s == NULL))
+        if (c->class == CORE_CENTRAL || own[c->ord] || centre_has(centre, c->ord, v))
             continue;
         columns[e.count] = c;
         values[e.count++] = v;
@@ -234,12 +255,15 @@ static int offer(struct node_db *db, struct node_table *t, const struct base_uui
     return node_write_edits(db, &restorer, &e, 1, &version, NULL, err);
 }
 
-int life_row(struct node_db *db, struct node_table *t, const struct base_uuid *id, int64_t rev,
-             const struct core_image *im, struct base_arena *arena, struct base_err *err)
+int life_row(struct page *p, const struct base_uuid *id, int64_t rev, struct base_err *err)
 {
     struct former f;
+    struct node_db *db = p->db;
+    struct node_table *t = p->table;
+    const struct core_image *im = &p->image;
+    const struct centre centre = {im, p->restored.count > 0 ? &p->restored : NULL};
     bool own[CORE_FIELDS_MAX + 1] = {false};
-    int rc = former_get(db, t, id, arena, &f, err);
+    int rc = former_get(db, t, id, &p->arena, &f, err);
     if (rc == 0 && f.laid) {
         rc = base_update(db, t, id, im, rev, false, err);
         if (rc == 0)
@@ -249,10 +273,11 @@ int life_row(struct node_db *db, struct node_table *t, const struct base_uuid *i
         if (rc == 0)
             row_moved(db, t, id, 'u', false, im);
     }
-    if (rc != 0 || !f.exists || f.rev <= rev || !offers(t, CORE_OP_UPDATE))
+    int64_t restored = p->restored_rev > 0 ? p->restored_rev : rev;
+    if (rc != 0 || !f.exists || f.rev <= restored || !offers(t, CORE_OP_UPDATE))
         return rc;
-    rc = own_columns(db, t, id, arena, own, err);
-    return rc == 0 ? offer(db, t, id, CORE_OP_UPDATE, im, &f.image, own, err) : rc;
+    rc = own_columns(db, t, id, &p->arena, own, err);
+    return rc == 0 ? offer(db, t, id, CORE_OP_UPDATE, &centre, &f.image, own, err) : rc;
 }
 
 /* A row that the centre's new life has not got. One written here that no life of the centre had stays as it is. */
@@ -263,6 +288,7 @@ static int life_lacking(struct node_db *db, struct node_table *t, const struct b
     struct former f;
     struct row_now now = {.exists = false};
     const bool none[CORE_FIELDS_MAX + 1] = {false};
+    const struct centre nothing = {NULL, NULL};
     base_arena_init(&arena, STORE_ROW_BYTES_MAX);
     int rc = former_get(db, t, id, &arena, &f, err);
     if (rc == 0 && f.exists && f.laid) {
@@ -277,11 +303,11 @@ static int life_lacking(struct node_db *db, struct node_table *t, const struct b
             row_moved(db, t, id, 'd', false, &f.image);
     }
     if (rc == 0 && f.exists && !f.laid && offers(t, CORE_OP_INSERT))
-        rc = offer(db, t, id, CORE_OP_INSERT, NULL, &f.image, none, err);
+        rc = offer(db, t, id, CORE_OP_INSERT, &nothing, &f.image, none, err);
     else if (rc == 0 && f.exists && f.laid && !now.exists && offers(t, CORE_OP_INSERT))
         rc = base_delete(db, t, id, err) != 0
                  ? BASE_EIO
-                 : offer(db, t, id, CORE_OP_INSERT, NULL, &f.image, none, err);
+                 : offer(db, t, id, CORE_OP_INSERT, &nothing, &f.image, none, err);
     base_arena_release(&arena);
     return rc;
 }

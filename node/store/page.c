@@ -57,7 +57,7 @@ int page_open(struct page *p, struct node_db *db, const char *body, size_t len,
     size_t n = 0;
     int rc = 0;
     *p = (struct page){.db = db, .lines = {body, body + len, 0}};
-    base_arena_init(&p->arena, STORE_ROW_BYTES_MAX);
+    base_arena_init(&p->arena, 4 * STORE_ROW_BYTES_MAX);
     if (!line_next(&p->lines, &line, &n, &rc, err))
         return rc != 0 ? rc : bad(err, "is empty");
     rc = net_json_parse(&o, line, n, err);
@@ -107,17 +107,60 @@ static int read_trailer(struct page *p, const char *line, size_t len, struct bas
     return rc;
 }
 
+static bool skip(const char **s, const char *end, const char *word)
+{
+    size_t n = strlen(word);
+    if ((size_t)(end - *s) < n || memcmp(*s, word, n) != 0)
+        return false;
+    *s += n;
+    return true;
+}
+
+/* {"restored":3,"row":[...]|null}: what the next row was when the centre's present life first wrote it. */
+static int read_restored(struct page *p, const char *s, const char *end, struct base_uuid *id,
+                         struct base_err *err)
+{
+    int64_t rev = 0;
+    int rc = 0;
+    for (; s < end && *s >= '0' && *s <= '9' && rev < int_max / 10; s++)
+        rev = rev * 10 + (*s - '0');
+    if (rev == 0 || !skip(&s, end, ",\"row\":"))
+        return bad(err, "has a restored row that is none");
+    p->restored_rev = rev;
+    if (!skip(&s, end, "null")) {
+        rc = core_image_read_array(&p->restored, &s, end, &p->arena, err);
+        if (rc == 0)
+            rc = image_check(p->db, p->table, &p->restored, id, &rev, err);
+    }
+    if (rc == 0 && (end - s != 1 || *s != '}'))
+        rc = bad(err, "has a restored row that goes on behind its end");
+    return rc;
+}
+
+static const char restored_start[] = "{\"restored\":";
+
 int page_row(struct page *p, struct base_uuid *id, int64_t *rev, struct base_err *err)
 {
     const char *line = NULL;
     size_t n = 0;
     int rc = 0;
+    base_arena_clear(&p->arena);
+    p->restored_rev = p->restored.count = 0;
     if (!line_next(&p->lines, &line, &n, &rc, err))
         return rc != 0 ? rc : bad(err, "ends too early");
-    if (line[0] == '{')
-        return read_trailer(p, line, n, err);
     const char *s = line;
-    base_arena_clear(&p->arena);
+    struct base_uuid restored;
+    if (skip(&s, line + n, restored_start)) {
+        rc = read_restored(p, s, line + n, &restored, err);
+        if (rc != 0)
+            return base_err_prefix(err, rc, "line %lld", (long long)p->lines.number);
+        if (!line_next(&p->lines, &line, &n, &rc, err))
+            return rc != 0 ? rc : bad(err, "ends too early");
+    }
+    if (line[0] == '{')
+        return p->restored_rev == 0 ? read_trailer(p, line, n, err)
+                                    : bad(err, "ends with a restored row");
+    s = line;
     rc = core_image_read_array(&p->image, &s, line + n, &p->arena, err);
     if (rc == 0 && s != line + n)
         rc = bad(err, "has a row that goes on behind its end");
@@ -125,6 +168,8 @@ int page_row(struct page *p, struct base_uuid *id, int64_t *rev, struct base_err
         rc = image_check(p->db, p->table, &p->image, id, rev, err);
     if (rc == 0 && p->any && memcmp(id->bytes, p->last.bytes, BASE_UUID_BYTES) <= 0)
         rc = bad(err, "is not in order of id");
+    if (rc == 0 && p->restored.count > 0 && !base_uuid_equal(id, &restored))
+        rc = bad(err, "has a restored row before another one");
     if (rc != 0)
         return base_err_prefix(err, rc, "line %lld", (long long)p->lines.number);
     p->last = *id;

@@ -12,8 +12,11 @@ struct page {
     struct node_db *db;
     struct node_table *table;
     struct line_reader lines;
-    struct base_arena arena; /* of the row at hand */
+    struct base_arena arena; /* of the row at hand, as it was restored, and what is here of it */
     struct core_image image; /* of the row at hand */
+    int64_t
+        restored_rev; /* of the row at hand: written by the centre's present life since; 0: not */
+    struct core_image restored; /* the row at that revision; empty: the centre does not know it */
     bool published;
     int64_t head, rows;
     char before[BASE_UUID_CHARS + 1]; /* "" or the id that all rows come behind */

@@ -96,6 +96,7 @@ int node_former_get(struct node_db *db, int64_t *upto, struct base_err *err);
  * tables are filled anew, and what it lost is offered. The caller has compared the chain at receipt_seq. */
 int node_life_begin(struct node_db *db, int64_t receipt_seq, int64_t head,
                     const struct base_uuid *timeline, struct base_err *err);
+int node_life_filling(struct node_db *db, bool *yes, struct base_err *err);
 /* This node was restored: it goes on as this incarnation behind change `after`, the last that the centre has of it. The
  * numbers stay; the chain begins anew. Both marks go. */
 int node_rejoin(struct node_db *db, int64_t incarnation, int64_t after, struct base_err *err);

@@ -37,7 +37,7 @@ void core_past_unseen(struct core_unseen *out, const struct core_past *past, int
     const struct core_past *last = NULL;
     for (; past != NULL; past = past->next) {
         last = past;
-        if (past->rev <= base && !(seen.former && past->anew))
+        if (past->rev <= base && core_past_counts(past, seen))
             continue;
         above++;
         if (past->own)
@@ -77,7 +77,8 @@ bool core_past_base(struct core_image *out, const struct core_past *past, struct
     bool known = false;
     out->count = 0;
     for (; past != NULL; past = past->next) {
-        bool there = seen.former ? !past->anew && past->rev <= seen.base : past->rev == seen.base;
+        bool there = seen.former ? past->rev <= seen.base && core_past_counts(past, seen)
+                                 : past->rev == seen.base;
         bool start = there || (past->own && past->op == CORE_OP_INSERT);
         if (!start && !(known && past->own && past->rev > seen.base))
             continue;

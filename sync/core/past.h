@@ -35,9 +35,16 @@ struct core_seen {
     int64_t base;
     bool former;
 };
+/* Does it stand in the life in which the base counts? A person's own insert that came again says what
+ * it had said before; a row that a node put back (no actor) may hold more. */
+static inline bool core_past_counts(const struct core_past *past, struct core_seen seen)
+{
+    bool again = past->op == CORE_OP_INSERT && past->rev == 1 && past->actor.s != NULL;
+    return !seen.former || !past->anew || again;
+}
 static inline bool core_past_was_seen(const struct core_past *past, struct core_seen seen)
 {
-    return past->own || (past->rev <= seen.base && !(seen.former && past->anew));
+    return past->own || (past->rev <= seen.base && core_past_counts(past, seen));
 }
 
 /* live_rev: of the row as it was read, 0 if it is not there; touched: a change before this one in

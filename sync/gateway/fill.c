@@ -32,7 +32,8 @@ struct page {
     char after[BASE_UUID_CHARS + 1], from[BASE_UUID_CHARS + 1], to[BASE_UUID_CHARS + 1];
     int64_t limit;
     char limit_text[24];
-    int again; /* times that the catalog turned out to be old */
+    bool former; /* asked by a node of the centre's former life */
+    int again;   /* times that the catalog turned out to be old */
     uv_work_t work;
     struct base_buf sql, plain, packed;
     int rc;
@@ -90,6 +91,26 @@ static void bad(struct page *p, const char *code, const char *detail)
 
 enum { PAGE_HEAD = 2, PAGE_ROWS = 3, PAGE_AGAIN_MAX = 2 };
 
+/* The row as it was restored, where the present life has written it since. */
+static int write_restored(struct page *p, const PGresult *r, int i, struct core_image *im,
+                          struct base_arena *arena)
+{
+    int rc = 0;
+    if (PQgetisnull(r, i, 3))
+        return 0;
+    base_buf_printf(&p->plain, "{\"restored\":%s,\"row\":", PQgetvalue(r, i, 3));
+    if (PQgetisnull(r, i, 4)) {
+        base_buf_str(&p->plain, "null");
+    } else {
+        rc = core_image_read_composite(im, PQgetvalue(r, i, 4), (size_t)PQgetlength(r, i, 4), arena,
+                                       NULL);
+        if (rc == 0)
+            core_image_write_array(&p->plain, im);
+    }
+    base_buf_str(&p->plain, "}\n");
+    return rc;
+}
+
 static void page_work(uv_work_t *w)
 {
     struct page *p = w->data;
@@ -107,8 +128,10 @@ static void page_work(uv_work_t *w)
                     head == NULL ? "0" : head);
     for (int i = 0; i < n && p->rc == 0; i++) {
         base_arena_clear(&arena);
-        p->rc = core_image_read_composite(im, PQgetvalue(r, i, 1), (size_t)PQgetlength(r, i, 1),
-                                          &arena, NULL);
+        p->rc = write_restored(p, r, i, im, &arena);
+        if (p->rc == 0)
+            p->rc = core_image_read_composite(im, PQgetvalue(r, i, 1), (size_t)PQgetlength(r, i, 1),
+                                              &arena, NULL);
         if (p->rc == 0)
             core_image_write_array(&p->plain, im);
         base_buf_char(&p->plain, '\n');
@@ -188,13 +211,24 @@ static void on_page_read(void *user, struct gw_flight *f)
         no_conn(p, BASE_EBUSY);
 }
 
+/* What the row was when the present life first wrote it; made in that life: as it was made. */
+static const char restored_sql[] =
+    " LEFT JOIN LATERAL (SELECT s.rev, o.image FROM"
+    " (SELECT greatest(min(c.rev) - 1, 1) AS rev FROM everward.change c"
+    " WHERE c.tenant_id = (SELECT everward.tenant()) AND c.tbl = %d AND c.row_id = b.k"
+    " AND c.txn > nullif((SELECT everward.life_began()), 0) HAVING count(*) > 0) s"
+    " LEFT JOIN everward.change o ON o.tenant_id = (SELECT everward.tenant()) AND o.tbl = %d"
+    " AND o.row_id = b.k AND o.rev = s.rev) p ON true";
+static const char nothing_restored_sql[] =
+    " CROSS JOIN (SELECT NULL::bigint AS rev, NULL::text AS image) p";
+
 /* The bytes are summed up in the database, so that a page of long notes never comes here whole.
  * The parameters that do not apply are mentioned all the same: the protocol wants their types. */
 static void write_sql(struct page *p)
 {
     const struct gw_table *t = p->table;
     base_buf_printf(&p->sql,
-                    "SELECT b.k, b.image, b.n = $4::bigint OR b.cut FROM"
+                    "SELECT b.k, b.image, b.n = $4::bigint OR b.cut, p.rev, p.image FROM"
                     " (SELECT a.k, a.image, row_number() OVER w AS n,"
                     " sum(octet_length(a.image)) OVER w - octet_length(a.image) < %d AS fits,"
                     " sum(octet_length(a.image)) OVER w >= %d AS cut"
@@ -210,10 +244,13 @@ static void write_sql(struct page *p)
     base_buf_printf(&p->sql, "%s%s%s AND $3::uuid IS NOT DISTINCT FROM $3::uuid",
                     p->to[0] == '\0' ? "" : " AND r.", p->to[0] == '\0' ? "" : t->key,
                     p->to[0] == '\0' ? "" : " < $3::uuid");
-    base_buf_printf(&p->sql,
-                    " ORDER BY r.%s LIMIT $4::bigint) a WINDOW w AS (ORDER BY a.k)) b"
-                    " WHERE b.fits ORDER BY b.k",
+    base_buf_printf(&p->sql, " ORDER BY r.%s LIMIT $4::bigint) a WINDOW w AS (ORDER BY a.k)) b",
                     t->key);
+    if (p->former)
+        base_buf_printf(&p->sql, restored_sql, t->core->tbl, t->core->tbl);
+    else
+        base_buf_str(&p->sql, nothing_restored_sql);
+    base_buf_str(&p->sql, " WHERE b.fits ORDER BY b.k");
 }
 
 static void on_page_conn(void *user, int rc, struct gw_pg_conn *conn)
@@ -288,6 +325,8 @@ static void on_page_who(struct gateway *gw, struct net_http_exchange *x, const s
         bad(p, "bad_query", "after, from and to must be uuids, limit a number from 1.");
         return;
     }
+    const char *life = net_http_query(x, "life");
+    p->former = life != NULL && strcmp(life, "former") == 0;
     if (p->limit > PAGE_ROWS_MAX)
         p->limit = PAGE_ROWS_MAX;
     (void)snprintf(p->limit_text, sizeof p->limit_text, "%lld", (long long)p->limit);

@@ -85,6 +85,7 @@ class Restored(Case):
         self.s.as_app(LAKESIDE, "INSERT INTO ward.patient (id, tenant_id, family_name, given_names) VALUES "
                                 "('0190a000-0000-7000-8000-000000000001', '%s', 'LostOfTheApp', 'Test')" % self.s.tenants[LAKESIDE])
         self.s.as_app(LAKESIDE, "UPDATE ward.patient SET phone = '555 0100' WHERE id = '%s'" % shared)
+        a.wait(lambda _: a.tablet().get("/api/v1/patient/" + shared)["phone"], 30)
         a.tablet().wait_for("/api/v1/patient/0190a000-0000-7000-8000-000000000001", 10)
         leaning = a.tablet().create("note", {"patient_id": "0190a000-0000-7000-8000-000000000001", "kind": "progress",
                                              "body": "leans on a row that only the app had written"})["id"]
@@ -140,6 +141,36 @@ class Restored(Case):
         sides = self.s.db.sql("postgres", "SELECT c::text FROM everward.conflict c WHERE row_id = '%s'" % order)
         self.assertIn("since 3", str(sides))
         self.assertIn("lost 3", str(sides))
+        for n in (a, b):
+            self.assertTrue(n.verify()["equal"])
+
+    def test_what_was_lost_comes_back_to_rows_that_were_written_since(self):
+        a, b = self.a, self.b
+        shared = self.patient(a, "Shared", city="Before")
+        self.settled()
+        self.save()
+        made = self.patient(a, "MadeInTheWindow")  # by one node, changed by another and by the app
+        for row in (shared, made):
+            b.tablet().wait_for("/api/v1/patient/" + row, 30)
+            b.tablet().change("patient", row, {"city": "LostOfB"})
+        self.settled()
+        self.s.as_app(LAKESIDE, "UPDATE ward.patient SET phone = '555 0100' WHERE id IN ('%s', '%s')" % (shared, made))
+        for n in (a, b):
+            n.wait(lambda _, n=n: all(n.tablet().get("/api/v1/patient/" + row)["phone"] for row in (shared, made)), 30)
+        for n in (a, b):
+            n.link("down")
+        self.put_back(recovery=True)
+        self.start_centre()
+        # another column, often enough that the row's revision passes the one that was lost
+        for i in range(4):
+            self.s.as_app(LAKESIDE, "UPDATE ward.patient SET given_names = 'Since %d' WHERE id = '%s'" % (i, shared))
+        a.link("up")
+        a.wait(lambda st: st["cursor"] == st["head"] and st["pending"] == 0, 60)
+        b.link("up")
+        self.settled()
+        self.assertEqual(self.central("SELECT count(*) FROM everward.conflict"), "0", "no column was written twice")
+        self.assertEqual(self.s.db.sql("postgres", "SELECT family_name, city, phone, given_names FROM ward.patient ORDER BY family_name"),
+                         [["MadeInTheWindow", "LostOfB", "555 0100", "Test"], ["Shared", "LostOfB", "555 0100", "Since 3"]])
         for n in (a, b):
             self.assertTrue(n.verify()["equal"])
 

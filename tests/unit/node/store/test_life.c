@@ -213,6 +213,63 @@ static void a_row_that_the_centre_has_newer_is_not_offered(void **state)
     assert_int_equal(state_of(&f).last_seq, 0);
 }
 
+static const char *restored_line(int rev, const char *row, const char *now)
+{
+    static char text[2048];
+    (void)snprintf(text, sizeof text, "{\"restored\":%d,\"row\":%.*s}\n%s", rev,
+                   (int)strcspn(row, "\n"), row, now);
+    return text;
+}
+
+static void what_was_lost_is_offered_though_the_row_was_written_since(void **state)
+{
+    int64_t taken = 0;
+    char was[512];
+    char *rows = feed_row("patient", 'i', uuid_n(1), 3, "\"Lost\",\"Given\",null,null,null");
+    assert_int_equal(feed_cut(&f, 1, 0, rows), 0);
+    assert_int_equal(on_writer(&f, run_life, &taken), 0);
+    (void)snprintf(was, sizeof was, "%s", patient_line(1, 2, "Restored"));
+    /* since then four writes of another column */
+    const char *now = "[\"%s\",\"%s\",\"6\",\"Restored\",\"Since\",null,null,null]\n";
+    char line[512];
+    (void)snprintf(line, sizeof line, now, uuid_n(1), test_tenant);
+    fill_anew(restored_line(2, was, line), 1);
+    assert_string_equal(shown(&f, "patient", uuid_n(1), "family_name"), "Lost");
+    assert_int_equal(state_of(&f).last_seq, 1);
+}
+
+static void what_the_new_life_alone_has_written_is_not_offered_over(void **state)
+{
+    int64_t taken = 0;
+    char was[512];
+    char *rows = feed_row("patient", 'i', uuid_n(1), 2, "\"Restored\",null,null,null,null");
+    assert_int_equal(feed_cut(&f, 1, 0, rows), 0);
+    assert_int_equal(on_writer(&f, run_life, &taken), 0);
+    (void)snprintf(was, sizeof was, "%s", patient_line(1, 1, "Restored"));
+    fill_anew(restored_line(1, was, patient_line(1, 2, "Since")), 1);
+    assert_string_equal(shown(&f, "patient", uuid_n(1), "family_name"), "Since");
+    assert_int_equal(state_of(&f).last_seq, 0);
+}
+
+static void a_restored_row_that_does_not_fit_its_row_is_refused(void **state)
+{
+    struct node_page_result r;
+    int64_t taken = 0;
+    char row[512];
+    assert_int_equal(on_writer(&f, run_life, &taken), 0);
+    (void)snprintf(row, sizeof row, "%s", patient_line(2, 1, "Another"));
+    const char *bad[] = {restored_line(1, row, ""), "{\"restored\":0,\"row\":null}\n",
+                         "{\"restored\":3,\"row\":null} \n", "{\"restored\":3}\n",
+                         "{\"restored\":99999999999999999999,\"row\":null}\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[2048];
+        (void)snprintf(text, sizeof text, "%s%s", bad[i], patient_line(1, 4, "Row"));
+        assert_int_not_equal(apply_page(&f, page("patient", text, 1), &r), 0);
+        assert_int_not_equal(apply_page(&f, page("patient", bad[i], 0), &r), 0);
+    }
+    assert_string_equal(shown(&f, "patient", uuid_n(1), "id"), "(none)");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -223,6 +280,9 @@ int main(void)
         T(what_the_former_life_had_pushed_settles_only_up_to_the_common_change),
         T(what_was_acknowledged_and_lost_waits_again),
         T(rows_of_others_that_the_centre_lost_are_offered),
+        T(what_was_lost_is_offered_though_the_row_was_written_since),
+        T(what_the_new_life_alone_has_written_is_not_offered_over),
+        T(a_restored_row_that_does_not_fit_its_row_is_refused),
         T(a_row_that_the_centre_has_newer_is_not_offered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

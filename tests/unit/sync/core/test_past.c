@@ -87,6 +87,32 @@ static void the_screen_shows_base_with_our_own_changes_over_it(void **state)
         core_past_base(&base, past(3), (struct core_seen){.base = 7}, NULL, &scratch, &arena));
 }
 
+static const struct core_seen former = {.base = 2, .former = true};
+
+static void of_a_life_that_is_over_nothing_of_the_present_one_was_seen(void **state)
+{
+    struct core_unseen u = {0};
+    entry(0, CORE_OP_INSERT, false, NULL, "(i,t,1,a,b)");
+    entry(1, CORE_OP_UPDATE, false, "{5}", "(i,t,2,a,c)");
+    log_of[1].anew = true;
+    core_past_unseen(&u, past(2), 2, false, former);
+    assert_true(core_unseen_has(&u, 5) && !core_unseen_has(&u, 4) && !u.all_columns);
+}
+
+static void a_persons_insert_that_came_again_was_seen_and_one_put_back_was_not(void **state)
+{
+    struct core_unseen u = {0};
+    entry(0, CORE_OP_INSERT, false, NULL, "(i,t,1,a,b)");
+    log_of[0].anew = true;
+    log_of[0].actor = core_text_of("somebody");
+    core_past_unseen(&u, past(1), 1, false, former);
+    assert_false(u.any);
+    assert_true(core_past_base(&base, past(1), former, NULL, &scratch, &arena));
+    log_of[0].actor = (struct core_text){NULL, 0};
+    core_past_unseen(&u, past(1), 1, false, former);
+    assert_true(u.any && u.all_columns);
+}
+
 static void pending_changes_are_laid_over_in_their_order(void **state)
 {
     struct core_column column = {.ord = 4, .name = "a", .class = CORE_FIELD};
@@ -122,6 +148,8 @@ int main(void)
         cmocka_unit_test(a_revision_the_centre_has_not_reached_tells_nothing_of_what_was_seen),
         cmocka_unit_test(a_row_that_another_deleted_was_deleted_unseen),
         cmocka_unit_test(the_screen_shows_base_with_our_own_changes_over_it),
+        cmocka_unit_test(of_a_life_that_is_over_nothing_of_the_present_one_was_seen),
+        cmocka_unit_test(a_persons_insert_that_came_again_was_seen_and_one_put_back_was_not),
         cmocka_unit_test(pending_changes_are_laid_over_in_their_order),
         cmocka_unit_test(a_cut_follows_only_the_one_before_it)};
     base_arena_init(&arena, 1 << 20);
