@@ -143,6 +143,7 @@ export const T = {
       'corrected-after-ack': 'A laboratory result was corrected after it had been acknowledged. Look at it again.',
       'state-clash': 'Two people changed a state without seeing each other. The safer one stands; look whether it is right.',
       'access-ended': 'Written after the access of its author had ended. It stands: look whether it is right, and who wrote it.',
+      'late': 'Written at a node that the centre no longer let in, and taken in late. It stands: look whether it is still right.',
     },
   },
   chart: {

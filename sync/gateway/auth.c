@@ -237,21 +237,21 @@ void gw_authenticate(struct gateway *gw, struct net_http_exchange *x, gw_who_cb 
     gw_pg_take(gw->pool, a, on_conn);
 }
 
+#define ENTER_SQL(by)                                                                              \
+    "SELECT e.tenant_id, e.site_id, e.incarnation,"                                                \
+    " set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true),"                  \
+    " set_config('extra_float_digits', '1', true),"                                                \
+    " set_config('bytea_output', 'hex', true),"                                                    \
+    " set_config('statement_timeout', '60000', true),"                                             \
+    " set_config('lock_timeout', '15000', true),"                                                  \
+    " set_config('idle_in_transaction_session_timeout', '60000', true)"                            \
+    " FROM everward." by "($1::uuid, $2::bytea) e"
+
 void gw_add_enter(struct gw_flight *f, const struct gw_who *who)
 {
     const struct gw_param p[] = {gw_text(who->node), gw_text(who->ticket)};
     (void)gw_flight_add(f, "BEGIN ISOLATION LEVEL READ COMMITTED", 0, NULL);
-    (void)gw_flight_add(
-        f,
-        "SELECT e.tenant_id, e.site_id, e.incarnation,"
-        " set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true),"
-        " set_config('extra_float_digits', '1', true),"
-        " set_config('bytea_output', 'hex', true),"
-        " set_config('statement_timeout', '60000', true),"
-        " set_config('lock_timeout', '15000', true),"
-        " set_config('idle_in_transaction_session_timeout', '60000', true)"
-        " FROM everward.enter_node($1::uuid, $2::bytea) e",
-        2, p);
+    (void)gw_flight_add(f, who->late ? ENTER_SQL("enter_late") : ENTER_SQL("enter_node"), 2, p);
 }
 
 void gw_reply_no_conn(struct gateway *gw, struct net_http_exchange *x, int rc)

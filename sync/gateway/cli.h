@@ -77,6 +77,7 @@ int gw_cmd_node_escrow(struct gw_cli *cli);
 int gw_cmd_node_wipe(struct gw_cli *cli);
 int gw_cmd_recovery_make(struct gw_cli *cli);
 int gw_cmd_outbox_open(struct gw_cli *cli);
+int gw_cmd_outbox_accept(struct gw_cli *cli);
 int gw_cmd_audit_report(struct gw_cli *cli);
 int gw_cmd_audit_alarms(struct gw_cli *cli);
 int gw_cmd_staff_link(struct gw_cli *cli);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sync/gateway/cli.h"
+#include "sync/gateway/outbox.h"
 #include "sync/seal/box_file.h"
 #include "sync/seal/seal.h"
 
@@ -44,7 +44,7 @@ static int read_secret(uint8_t secret[32], const char *path, struct base_err *er
     return rc;
 }
 
-static int open_all(struct base_buf *out, const struct base_buf *in, const char *tenant,
+static int open_all(struct gw_outbox *o, const struct base_buf *in, const char *tenant,
                     const uint8_t secret[32], struct base_err *err)
 {
     struct seal_box_file f;
@@ -58,12 +58,44 @@ static int open_all(struct base_buf *out, const struct base_buf *in, const char 
         return base_fail(err, BASE_EDENIED, "it is another tenant's");
     while (rc == 0 && !f.ended) {
         size_t used = 0;
-        rc = seal_box_file_next(&f, secret, in->data + at, in->len - at, &used, out, err);
+        size_t begin = o->bytes.len;
+        rc = seal_box_file_next(&f, secret, in->data + at, in->len - at, &used, &o->bytes, err);
         at += used;
+        if (rc == 0 && o->bytes.len > begin && o->count == GW_OUTBOX_PIECES_MAX)
+            rc = base_fail(err, BASE_ETOOBIG, "more than %d batches", GW_OUTBOX_PIECES_MAX);
+        else if (rc == 0 && o->bytes.len > begin)
+            o->ends[o->count++] = o->bytes.len;
     }
+    o->node_id = f.node_id;
+    seal_sha256(o->sha256, in->data, in->len);
     return rc == 0 && at != in->len
                ? base_fail(err, BASE_ECORRUPT, "something follows the last frame")
                : rc;
+}
+
+void gw_outbox_release(struct gw_outbox *o)
+{
+    if (o->bytes.data != NULL)
+        seal_wipe(o->bytes.data, o->bytes.len);
+    base_buf_release(&o->bytes);
+}
+
+int gw_outbox_read(struct gw_outbox *o, const char *path, const char *tenant,
+                   const char *secret_path, struct base_err *err)
+{
+    uint8_t secret[32];
+    struct base_buf in;
+    base_buf_init(&in, FILE_BYTES_MAX);
+    base_buf_init(&o->bytes, FILE_BYTES_MAX);
+    o->count = 0;
+    int rc = read_secret(secret, secret_path, err);
+    if (rc == 0)
+        rc = read_file(&in, path, err);
+    if (rc == 0)
+        rc = open_all(o, &in, tenant, secret, err);
+    seal_wipe(secret, sizeof secret);
+    base_buf_release(&in);
+    return rc;
 }
 
 static int write_file(const char *path, const struct base_buf *b, struct base_err *err)
@@ -87,9 +119,8 @@ static int write_file(const char *path, const struct base_buf *b, struct base_er
 int gw_cmd_outbox_open(struct gw_cli *cli)
 {
     char tenant[37];
-    uint8_t secret[32];
     struct base_err err = {0};
-    struct base_buf in, out;
+    struct gw_outbox o;
     const char *path = gw_option(cli, "--secret-file");
     if (path == NULL || cli->word_count != 2)
         return gw_complain(GW_EXIT_USAGE, "give the sealed file, and a new one to write",
@@ -97,20 +128,10 @@ int gw_cmd_outbox_open(struct gw_cli *cli)
     int code = gw_tenant(cli, tenant);
     if (code != 0)
         return code;
-    base_buf_init(&in, FILE_BYTES_MAX);
-    base_buf_init(&out, FILE_BYTES_MAX);
-    int rc = read_secret(secret, path, &err);
+    int rc = gw_outbox_read(&o, cli->words[0], tenant, path, &err);
     if (rc == 0)
-        rc = read_file(&in, cli->words[0], &err);
-    if (rc == 0)
-        rc = open_all(&out, &in, tenant, secret, &err);
-    if (rc == 0)
-        rc = write_file(cli->words[1], &out, &err);
-    seal_wipe(secret, sizeof secret);
-    if (out.data != NULL)
-        seal_wipe(out.data, out.len);
-    base_buf_release(&in);
-    base_buf_release(&out);
+        rc = write_file(cli->words[1], &o.bytes, &err);
+    gw_outbox_release(&o);
     return rc == 0 ? GW_EXIT_OK
                    : gw_complain(GW_EXIT_REFUSED, err.text, "nothing was written; export anew");
 }

@@ -61,6 +61,7 @@ struct gw_who {
     char node[BASE_UUID_CHARS + 1], tenant[BASE_UUID_CHARS + 1];
     char ticket[2 + 2 * NET_TICKET_BYTES + 1]; /* bytea in hex; the database checks it */
     uint8_t public_key[32];
+    bool late; /* it does not ask itself: the ticket is an operator's permit */
 };
 
 /* Checks the exchange's token; answers 401/503 itself if that fails, else calls back. */

@@ -24,7 +24,7 @@ static void on_fast(void *user, struct gw_flight *f)
     if (push_passing(p))
         return;
     if (f->rc != 0 && f->failed < PUSH_OPEN_NEXT) {
-        gw_reply_failed(p->gw, p->x, f, "push");
+        push_answer_failed(p, "push");
         push_done(p);
         return;
     }
@@ -111,7 +111,7 @@ static void on_open(void *user, struct gw_flight *f)
     if (push_passing(p))
         return;
     if (f->rc != 0) {
-        gw_reply_failed(p->gw, p->x, f, "push");
+        push_answer_failed(p, "push");
         push_done(p);
         return;
     }
@@ -131,6 +131,7 @@ static void on_open(void *user, struct gw_flight *f)
         return;
     }
     if (v == CORE_PUSH_KNOWN) {
+        p->skip = p->count;
         base_buf_clear(&p->outcomes);
         push_reply_receipt(p, p->head_seq, p->head_chain);
         return;
@@ -165,7 +166,7 @@ static void on_conn(void *user, int rc, struct gw_pg_conn *conn)
 {
     struct push *p = user;
     if (rc != 0) {
-        gw_reply_no_conn(p->gw, p->x, rc);
+        push_answer_away(p, rc);
         push_done(p);
         return;
     }
@@ -198,6 +199,11 @@ static void take_turn(struct push *p)
     p->parked = same_node(p->gw->pushes, p) != p;
     if (!p->parked)
         push_attempt(p);
+}
+
+void push_begin(struct push *p)
+{
+    take_turn(p);
 }
 
 void push_leave(struct push *p)
@@ -265,18 +271,14 @@ static void again_work(uv_work_t *w)
 
 static void refuse(struct push *p)
 {
-    char extra[48] = "";
     char detail[BASE_ERR_TEXT_BYTES + 2];
     if (p->status == 503) {
         push_fail(p);
         return;
     }
-    if (p->line > 0)
-        (void)snprintf(extra, sizeof extra, "\"line\":%d", p->line);
     (void)snprintf(detail, sizeof detail, "%s", p->err.text);
-    p->gw->counts.refused++;
-    net_http_problem_with(p->x, p->status, p->code, detail, "Nothing was applied.",
-                          p->line > 0 ? extra : NULL);
+    push_answer(p, &(struct push_answer){
+                       .status = p->status, .code = p->code, .detail = detail, .line = p->line});
     base_log(BASE_LOG_WARN, "push_refused", "node %s: %s, line %d", p->who.node, p->code, p->line);
     push_done(p);
 }
@@ -298,7 +300,7 @@ void push_on_catalog_again(void *user, int rc, struct gw_catalog *c)
 {
     struct push *p = user;
     if (rc != 0 || p->attempt >= PUSH_ATTEMPTS_MAX) {
-        gw_reply_no_conn(p->gw, p->x, rc == 0 ? BASE_EBUSY : rc);
+        push_answer_away(p, rc == 0 ? BASE_EBUSY : rc);
         push_done(p);
         return;
     }
@@ -311,7 +313,7 @@ static void on_catalog(void *user, int rc, struct gw_catalog *c)
 {
     struct push *p = user;
     if (rc != 0) {
-        gw_reply_no_conn(p->gw, p->x, rc);
+        push_answer_away(p, rc);
         push_done(p);
         return;
     }
@@ -319,18 +321,12 @@ static void on_catalog(void *user, int rc, struct gw_catalog *c)
     push_to_worker(p, decode_work, on_decoded);
 }
 
-static void on_who(struct gateway *gw, struct net_http_exchange *x, const struct gw_who *who)
+struct push *push_new(struct gateway *gw, const struct gw_who *who)
 {
-    int under_way = 0;
-    for (const struct push *o = gw->pushes; o != NULL; o = o->next)
-        under_way++;
-    struct push *p = under_way < PUSH_UNDER_WAY_MAX ? calloc(1, sizeof *p) : NULL;
-    if (p == NULL) {
-        gw_reply_no_conn(gw, x, BASE_EBUSY);
-        return;
-    }
+    struct push *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return NULL;
     p->gw = gw;
-    p->x = x;
     p->who = *who;
     push_enter(p);
     p->timer.data = p;
@@ -340,6 +336,20 @@ static void on_who(struct gateway *gw, struct net_http_exchange *x, const struct
     base_arena_init(&p->plan, PUSH_ARENA_BYTES_MAX);
     base_buf_init(&p->plain, CORE_BATCH_BYTES_MAX);
     base_buf_init(&p->outcomes, PUSH_OUTCOMES_BYTES_MAX);
+    return p;
+}
+
+static void on_who(struct gateway *gw, struct net_http_exchange *x, const struct gw_who *who)
+{
+    int under_way = 0;
+    for (const struct push *o = gw->pushes; o != NULL; o = o->next)
+        under_way++;
+    struct push *p = under_way < PUSH_UNDER_WAY_MAX ? push_new(gw, who) : NULL;
+    if (p == NULL) {
+        gw_reply_no_conn(gw, x, BASE_EBUSY);
+        return;
+    }
+    p->x = x;
     size_t len = 0;
     (void)net_http_body(x, &len);
     gw->counts.push_bytes += len;

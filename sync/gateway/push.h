@@ -100,11 +100,24 @@ struct push_statement {
     int rows; /* that must be affected; -1: any */
 };
 
+/* What became of a push that no exchange waits for. 200: taken, but for the `skip` first, known before. */
+struct push_answer {
+    int status;
+    const char *code, *detail;
+    int64_t expected; /* seq, or 0 */
+    int line;         /* or 0 */
+};
+struct push;
+typedef void (*push_answered_cb)(void *user, const struct push *p, const struct push_answer *a);
+
 struct push {
     struct push *next; /* of all that are under way */
     bool parked;       /* decoded, but an earlier one of the same node goes first */
     struct gateway *gw;
-    struct net_http_exchange *x;
+    struct net_http_exchange *x; /* NULL: answered instead */
+    void *user;
+    push_answered_cb answered;
+    const char *late; /* the node's name: taken in for it by an operator, to be reviewed */
     struct gw_who who;
     uv_work_t work;
     uv_timer_t timer;
@@ -157,6 +170,8 @@ struct push {
 };
 
 /* push.c, loop */
+struct push *push_new(struct gateway *gw, const struct gw_who *who); /* NULL: out of memory */
+void push_begin(struct push *p); /* decoded and resolved: to the database, in its turn */
 void push_attempt(struct push *p);
 void push_attempt_later(struct push *p); /* gives the connection back, waits with jitter */
 void push_to_worker(struct push *p, uv_work_cb work, uv_after_work_cb after);
@@ -179,8 +194,14 @@ void push_commit(struct push *p);
 void push_on_committed(void *user, struct gw_flight *f);
 void push_reply_receipt(struct push *p, int64_t last_seq, const uint8_t chain[CORE_CHAIN_BYTES]);
 void push_conflict_reply(struct push *p, const char *code, const char *detail, int64_t expected);
+/* Answers, without push_done. */
+void push_answer(struct push *p, const struct push_answer *a);
+void push_answer_away(struct push *p, int rc);
+void push_answer_failed(struct push *p, const char *what);
 void push_fail(struct push *p); /* 503: not enough memory or threads */
 void push_done(struct push *p); /* after the reply: everything goes */
+/* push_late.c, loop. False: out of memory. */
+bool push_late_flags(struct push *p);
 /* push_range.c, loop */
 void push_range_add(struct push *p, int from, int to);
 void push_next_range(struct push *p);

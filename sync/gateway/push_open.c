@@ -38,9 +38,47 @@ void push_done(struct push *p)
     uv_close((uv_handle_t *)&p->timer, on_timer_closed);
 }
 
+void push_answer(struct push *p, const struct push_answer *a)
+{
+    char extra[64] = "";
+    p->gw->counts.refused++;
+    if (p->answered != NULL) {
+        p->answered(p->user, p, a);
+        return;
+    }
+    if (a->expected > 0)
+        (void)snprintf(extra, sizeof extra, "\"expected\":%lld", (long long)a->expected);
+    else if (a->line > 0)
+        (void)snprintf(extra, sizeof extra, "\"line\":%d", a->line);
+    net_http_problem_with(p->x, a->status, a->code, a->detail, "Nothing was applied.",
+                          extra[0] == '\0' ? NULL : extra);
+}
+
+void push_answer_away(struct push *p, int rc)
+{
+    if (p->answered == NULL)
+        gw_reply_no_conn(p->gw, p->x, rc);
+    else
+        push_answer(p, &(struct push_answer){.status = 503,
+                                             .code = "database_away",
+                                             .detail = "the database is away or too busy"});
+}
+
+void push_answer_failed(struct push *p, const char *what)
+{
+    if (p->answered == NULL)
+        gw_reply_failed(p->gw, p->x, &p->flight, what);
+    else if (p->flight.failed == GW_ENTER_QUERY && strcmp(p->flight.sqlstate, "EW401") == 0)
+        push_answer(p, &(struct push_answer){.status = 401,
+                                             .code = "unauthorized",
+                                             .detail = "the permit has run out"});
+    else
+        push_answer_away(p, BASE_EUNREACHABLE);
+}
+
 void push_fail(struct push *p)
 {
-    gw_reply_no_conn(p->gw, p->x, BASE_EBUSY);
+    push_answer_away(p, BASE_EBUSY);
     push_done(p);
 }
 
@@ -76,6 +114,11 @@ void push_write_outcomes(struct push *p, struct base_buf *out)
 void push_reply_receipt(struct push *p, int64_t last_seq, const uint8_t chain[CORE_CHAIN_BYTES])
 {
     struct base_buf b;
+    if (p->answered != NULL) {
+        p->answered(p->user, p, &(struct push_answer){.status = 200});
+        push_done(p);
+        return;
+    }
     base_buf_init(&b, PUSH_OUTCOMES_BYTES_MAX);
     base_buf_printf(
         &b, "{\"format\":\"everward-receipt/1\",\"inc\":%lld,\"last_seq\":%lld,\"chain\":\"",
@@ -115,12 +158,8 @@ static void count_outcomes(struct push *p)
 
 void push_conflict_reply(struct push *p, const char *code, const char *detail, int64_t expected)
 {
-    char extra[64] = "";
-    if (expected > 0)
-        (void)snprintf(extra, sizeof extra, "\"expected\":%lld", (long long)expected);
-    p->gw->counts.refused++;
-    net_http_problem_with(p->x, 409, code, detail, "Nothing was applied.",
-                          expected > 0 ? extra : NULL);
+    push_answer(p, &(struct push_answer){
+                       .status = 409, .code = code, .detail = detail, .expected = expected});
     base_log(BASE_LOG_WARN, "push_refused", "node %s: %s, seq %lld to %lld", p->who.node, code,
              (long long)p->first, (long long)p->last);
     push_done(p);
@@ -142,7 +181,7 @@ bool push_passing(struct push *p)
     if (out_of_luck(p)) {
         base_log(BASE_LOG_WARN, "push_given_up", "node %s: sqlstate %s after %d attempts",
                  p->who.node, f->sqlstate, p->attempt);
-        gw_reply_no_conn(p->gw, p->x, BASE_EUNREACHABLE);
+        push_answer_away(p, BASE_EUNREACHABLE);
         push_done(p);
     } else {
         push_attempt_later(p);
@@ -278,7 +317,13 @@ enum push_opened push_check_open(struct push *p)
                             inc == NULL ? 0 : strtoll(inc, NULL, 10));
         return PUSH_OPENED_ANSWERED;
     }
-    if (p->timeline[0] != '\0' && timeline != NULL && strcmp(p->timeline, timeline) != 0) {
+    bool restored =
+        p->timeline[0] != '\0' && timeline != NULL && strcmp(p->timeline, timeline) != 0;
+    if (restored && p->late != NULL) { /* nobody there can greet first: all of it is of that life */
+        p->former = p->last;
+        for (int i = 0; i < p->count; i++)
+            p->changes[i].former = true;
+    } else if (restored) {
         push_conflict_reply(p, "timeline",
                             "The centre has begun another life: it was restored from a backup.", 0);
         return PUSH_OPENED_ANSWERED;
@@ -306,7 +351,7 @@ void push_on_committed(void *user, struct gw_flight *f)
     if (push_passing(p))
         return;
     if (f->rc != 0 && out_of_luck(p)) {
-        gw_reply_failed(p->gw, p->x, f, "push");
+        push_answer_failed(p, "push");
         push_done(p);
         return;
     }

@@ -16,9 +16,15 @@
 static void plan_work(uv_work_t *w);
 static void on_worked(uv_work_t *w, int status);
 
-static void finish(struct push *p)
+static void finish(struct push *p, const char *first)
 {
     gw_flight_clear(&p->flight);
+    if (first != NULL)
+        (void)gw_flight_add(&p->flight, first, 0, NULL);
+    if (p->late != NULL && !push_late_flags(p)) {
+        push_fail(p);
+        return;
+    }
     push_add_receipt(p);
     (void)gw_flight_add(&p->flight, "COMMIT", 0, NULL);
     p->gw->counts.slow++;
@@ -84,7 +90,7 @@ static void on_written(void *user, struct gw_flight *f)
         /* A row that was read under lock is not there to be written: never to be acknowledged. */
         base_log(BASE_LOG_ERROR, "push_mismatch", "node %s: fewer rows written than decided",
                  p->who.node);
-        gw_reply_no_conn(p->gw, p->x, BASE_EUNREACHABLE);
+        push_answer_away(p, BASE_EUNREACHABLE);
         push_done(p);
         return;
     }
@@ -207,7 +213,7 @@ static void on_read(void *user, struct gw_flight *f)
         return;
     if (f->rc != 0) {
         if (!p->txn_begun && f->failed == 0) {
-            gw_reply_failed(p->gw, p->x, f, "push_txn");
+            push_answer_failed(p, "push_txn");
             push_done(p);
             return;
         }
@@ -281,19 +287,10 @@ static bool add_read_of(struct push *p, const struct gw_table *t)
 void push_next_range(struct push *p)
 {
     if (p->range_count == 0) {
-        if (p->failed_range) {
-            /* The culprit stood last: its savepoint is still open. */
-            p->failed_range = false;
-            gw_flight_clear(&p->flight);
-            (void)gw_flight_add(&p->flight, "ROLLBACK TO SAVEPOINT everward_range", 0, NULL);
-            push_add_receipt(p);
-            (void)gw_flight_add(&p->flight, "COMMIT", 0, NULL);
-            p->gw->counts.slow++;
-            p->t0_us = base_clock_monotonic_us();
-            gw_pg_fly(p->conn, &p->flight, p, push_on_committed);
-            return;
-        }
-        finish(p);
+        /* The culprit stood last: its savepoint is still open. */
+        const char *open = p->failed_range ? "ROLLBACK TO SAVEPOINT everward_range" : NULL;
+        p->failed_range = false;
+        finish(p, open);
         return;
     }
     p->range_count--;
