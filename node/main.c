@@ -16,8 +16,10 @@ static const struct command {
     const char *name, *usage, *help;
     int (*run)(struct node_cli *cli);
 } commands[] = {
-    {"setup", "INVITE [--name N] [--host NAME,IP...]",
-     "Enrols this node: paste the invite of `everward-gateway node invite`.", node_cmd_setup},
+    {"setup", "INVITE [--name N] [--host NAME,IP...] [--keep-outbox]",
+     "Enrols this node: paste the invite of `everward-gateway node invite`. --keep-outbox: a node "
+     "that the centre let go, or that lost its identity, comes back with what it holds.",
+     node_cmd_setup},
     {"serve", "", "Serves the ward and keeps in step with the centre until SIGTERM.",
      node_cmd_serve},
     {"status", "[--json]",
@@ -108,6 +110,8 @@ static bool read_args(struct node_cli *cli, int argc, char **argv, const struct 
             cli->json = true;
         else if (strcmp(argv[i], "--origin") == 0)
             cli->origin = true;
+        else if (strcmp(argv[i], "--keep-outbox") == 0)
+            cli->keep_outbox = true;
         else if (strcmp(argv[i], "--verify") == 0)
             cli->verify = true;
         else if (argv[i][0] == '-' && argv[i][1] != '\0') {

@@ -29,7 +29,7 @@ struct node_cli {
     const char *state_dir;             /* --state-dir, or NULL */
     const char *name, *host;           /* --name, --host of setup */
     const char *escrow, *recovery_key; /* files; restore */
-    bool json, origin, verify;
+    bool json, origin, verify, keep_outbox;
     int word_count;
     const char *words[NODE_CLI_WORDS_MAX]; /* behind the command */
     struct base_config *config;            /* loaded before the command runs */

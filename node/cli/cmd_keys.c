@@ -30,9 +30,11 @@ static int rewrap(struct node_cli *cli)
         return node_cli_usage(usage_text);
     next.ask_terminal = strcmp(word, "passphrase") == 0 && path == NULL;
     int rc = node_cli_key_source(cli, &now, key_file, sizeof key_file, &err);
-    if (rc == 0 && node_file_exists(node_cli_state_dir(cli), NODE_KEYS_NEXT_FILE))
+    if (rc == 0 && (node_file_exists(node_cli_state_dir(cli), NODE_KEYS_NEXT_FILE) ||
+                    node_file_exists(node_cli_state_dir(cli), NODE_KEYS_SIGNING_FILE)))
         rc = base_fail(&err, BASE_EBUSY,
-                       "the data key is being changed; try again after the next start");
+                       "another key is being changed; try again after the next start, or when the "
+                       "centre knows it");
     if (rc == 0)
         rc = node_keys_open(node_cli_state_dir(cli), &now, &keys, &err);
     if (rc == 0 && next.key_file != NULL) {

@@ -86,6 +86,11 @@ static void next_made(uv_work_t *work, int status)
 
 void control_rotate(struct client *k, const cJSON *o)
 {
+    if (node_file_exists(k->c->state_dir, NODE_KEYS_SIGNING_FILE)) {
+        control_answer_error(
+            k, BASE_EBUSY, "the signing key is being changed; try again when the centre knows it");
+        return;
+    }
     struct rotation *r = k->c->rotating ? NULL : calloc(1, sizeof *r);
     if (r == NULL) {
         control_answer_error(k, BASE_EBUSY, "the data key is being changed already; try again");

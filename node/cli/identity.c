@@ -22,6 +22,12 @@ static void member_text(struct base_buf *b, const char *name, const char *value)
 
 int node_identity_write(const char *dir, const struct node_identity_file *f, struct base_err *err)
 {
+    return node_identity_write_as(dir, NODE_IDENTITY_FILE, f, err);
+}
+
+int node_identity_write_as(const char *dir, const char *name, const struct node_identity_file *f,
+                           struct base_err *err)
+{
     struct base_buf b;
     base_buf_init(&b, NODE_FILE_BYTES_MAX);
     base_buf_str(&b, "{\"format\":\"everward-identity/1\"");
@@ -35,8 +41,7 @@ int node_identity_write(const char *dir, const struct node_identity_file *f, str
     member_text(&b, "audience", f->audience);
     base_buf_printf(&b, ",\"incarnation\":%lld}\n", (long long)f->id.incarnation);
     int rc = base_buf_check(&b);
-    rc = rc == 0 ? node_file_write(dir, NODE_IDENTITY_FILE, b.data, b.len, err)
-                 : base_fail(err, rc, "identity");
+    rc = rc == 0 ? node_file_write(dir, name, b.data, b.len, err) : base_fail(err, rc, "identity");
     base_buf_release(&b);
     return rc;
 }
@@ -82,17 +87,23 @@ static int read_members(struct node_identity_file *f, const cJSON *o, struct bas
 
 int node_identity_read(const char *dir, struct node_identity_file *out, struct base_err *err)
 {
+    return node_identity_read_as(dir, NODE_IDENTITY_FILE, out, err);
+}
+
+int node_identity_read_as(const char *dir, const char *name, struct node_identity_file *out,
+                          struct base_err *err)
+{
     struct node_identity_file f = {0};
     struct base_buf b;
     cJSON *o = NULL;
     base_buf_init(&b, NODE_FILE_BYTES_MAX);
-    int rc = node_file_read(dir, NODE_IDENTITY_FILE, &b, err);
+    int rc = node_file_read(dir, name, &b, err);
     if (rc == 0)
         rc = net_json_parse(&o, b.data == NULL ? "" : b.data, b.len, err);
     if (rc == 0)
         rc = read_members(&f, o, err);
     if (rc != 0 && rc != BASE_ENOTFOUND)
-        (void)base_err_prefix(err, rc, "%s/%s", dir, NODE_IDENTITY_FILE);
+        (void)base_err_prefix(err, rc, "%s/%s", dir, name);
     cJSON_Delete(o);
     base_buf_release(&b);
     if (rc == 0)
@@ -102,14 +113,19 @@ int node_identity_read(const char *dir, struct node_identity_file *out, struct b
 
 int node_ticket_read(const char *dir, uint8_t out[NODE_TICKET_BYTES], struct base_err *err)
 {
+    return node_ticket_read_as(dir, NODE_TICKET_FILE, out, err);
+}
+
+int node_ticket_read_as(const char *dir, const char *name, uint8_t out[NODE_TICKET_BYTES],
+                        struct base_err *err)
+{
     struct base_buf b;
     base_buf_init(&b, 1024);
-    int rc = node_file_read(dir, NODE_TICKET_FILE, &b, err);
+    int rc = node_file_read(dir, name, &b, err);
     if (rc == 0 && (b.len < 2 * NODE_TICKET_BYTES ||
                     !seal_hex_decode(out, NODE_TICKET_BYTES, b.data, 2 * NODE_TICKET_BYTES)))
         rc = base_fail(err, BASE_ECORRUPT,
-                       "%s/%s is damaged; set the node up anew with a new invite", dir,
-                       NODE_TICKET_FILE);
+                       "%s/%s is damaged; set the node up anew with a new invite", dir, name);
     if (b.data != NULL)
         seal_wipe(b.data, b.len);
     base_buf_release(&b);

@@ -20,6 +20,13 @@ struct node_identity_file {
     char audience[128];
 };
 
+/* _as: under another name, while it is not the node's yet. */
+int node_identity_write_as(const char *dir, const char *name, const struct node_identity_file *f,
+                           struct base_err *err);
+int node_identity_read_as(const char *dir, const char *name, struct node_identity_file *out,
+                          struct base_err *err);
+int node_ticket_read_as(const char *dir, const char *name, uint8_t out[NODE_TICKET_BYTES],
+                        struct base_err *err);
 int node_identity_write(const char *dir, const struct node_identity_file *f, struct base_err *err);
 /* BASE_ENOTFOUND: not set up yet. */
 int node_identity_read(const char *dir, struct node_identity_file *out, struct base_err *err);

@@ -21,6 +21,7 @@
 #include "node/cli/files.h"
 #include "node/cli/identity.h"
 #include "node/cli/lan_cert.h"
+#include "node/cli/setup.h"
 #include "sync/base/clock.h"
 #include "sync/base/log.h"
 #include "sync/base/sandbox.h"
@@ -138,6 +139,8 @@ static int open_files(struct daemon *d, struct base_err *err)
     int rc = node_state_dir_check(d->dir, err);
     if (rc == 0)
         rc = lock_dir(d, err);
+    if (rc == 0)
+        rc = node_readmit_finish(d->cli, d->dir, err);
     if (rc == 0)
         rc = node_identity_read(d->dir, &d->identity, err);
     if (rc == 0 && node_file_exists(d->dir, "wiped.json") &&

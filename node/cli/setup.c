@@ -17,6 +17,7 @@
 #include "node/cli/files.h"
 #include "node/cli/identity.h"
 #include "node/cli/invite.h"
+#include "node/cli/setup.h"
 #include "sync/base/clock.h"
 #include "sync/net/fetch.h"
 #include "sync/net/json.h"
@@ -69,13 +70,14 @@ static int make_ticket(struct setup *s, struct base_err *err)
     return rc;
 }
 
-static int fetch_ca(struct setup *s, struct base_err *err)
+int setup_fetch_ca(const char *dir, const char *gateway_url, const uint8_t ca[32],
+                   struct base_err *err)
 {
     char url[NODE_URL_BYTES_MAX + 32];
     struct base_buf pem;
     uint8_t found[32];
     long status = 0;
-    (void)snprintf(url, sizeof url, "%s/sync/v1/ca", s->identity.gateway_url);
+    (void)snprintf(url, sizeof url, "%s/sync/v1/ca", gateway_url);
     base_buf_init(&pem, 64 * 1024);
     int rc = net_fetch(&(struct net_fetch){.url = url, .unverified = true}, &pem, &status, err);
     if (rc == 0 && status != 200)
@@ -83,15 +85,15 @@ static int fetch_ca(struct setup *s, struct base_err *err)
                        status);
     if (rc == 0)
         rc = net_x509_fingerprint(pem.data == NULL ? "" : pem.data, found, err);
-    if (rc == 0 && !seal_equal(found, s->invite.ca, sizeof found))
+    if (rc == 0 && !seal_equal(found, ca, sizeof found))
         rc = base_fail(
             err, BASE_EAUTH,
             "the gateway at %s is not the one the invite was made for (its CA has another "
             "fingerprint); "
             "nothing secret was sent. Ask for a new invite, and who answers at that address",
-            s->identity.gateway_url);
+            gateway_url);
     if (rc == 0)
-        rc = node_file_write(s->dir, NODE_GATEWAY_CA_FILE, pem.data, pem.len, err);
+        rc = node_file_write(dir, NODE_GATEWAY_CA_FILE, pem.data, pem.len, err);
     base_buf_release(&pem);
     return rc;
 }
@@ -133,9 +135,9 @@ static int uuid_member(const cJSON *o, const char *name, struct base_uuid *out,
                : rc;
 }
 
-static int read_reply(struct setup *s, const cJSON *o, struct base_err *err)
+int setup_read_reply(struct node_identity_file *f, const cJSON *o, struct base_err *err)
 {
-    struct node_identity *id = &s->identity.id;
+    struct node_identity *id = &f->id;
     int rc = uuid_member(o, "tenant", &id->tenant_id, err);
     if (rc == 0)
         rc = uuid_member(o, "site", &id->site_id, err);
@@ -146,11 +148,11 @@ static int read_reply(struct setup *s, const cJSON *o, struct base_err *err)
     if (rc == 0)
         rc = text_member(o, "site_name", id->site_name, sizeof id->site_name, err);
     if (rc == 0)
-        rc = text_member(o, "audience", s->identity.audience, sizeof s->identity.audience, err);
+        rc = text_member(o, "audience", f->audience, sizeof f->audience, err);
     return rc == 0 ? net_json_i64(o, "incarnation", 1, INT64_MAX, &id->incarnation, err) : rc;
 }
 
-static int refused(const cJSON *o, long status, struct base_err *err)
+int setup_refused(const cJSON *o, long status, struct base_err *err)
 {
     const char *code = "";
     (void)net_json_str(o, "code", 64, &code, NULL);
@@ -162,6 +164,18 @@ static int refused(const cJSON *o, long status, struct base_err *err)
         return base_fail(err, BASE_EDENIED,
                          "the invite has been used by another node: ask for a new one "
                          "(everward-gateway node invite)");
+    if (strcmp(code, "invite_keeps_outbox") == 0)
+        return base_fail(err, BASE_EDENIED,
+                         "the invite is for a node that comes back with what it holds: on that "
+                         "node, everward setup INVITE --keep-outbox");
+    if (strcmp(code, "invite_not_for_it") == 0)
+        return base_fail(err, BASE_EDENIED,
+                         "the invite does not let this node come back with its outbox: ask for "
+                         "one that does (everward-gateway node invite NODE --keep-outbox)");
+    if (strcmp(code, "bad_signature") == 0)
+        return base_fail(err, BASE_EDENIED,
+                         "the keys here are not those of the node that the centre knows: put them "
+                         "back from the backup or the escrow");
     if (strcmp(code, "invite_unknown") == 0)
         return base_fail(err, BASE_EDENIED,
                          "the gateway does not know this invite: was the whole line pasted?");
@@ -169,32 +183,40 @@ static int refused(const cJSON *o, long status, struct base_err *err)
                      "the gateway refused to enrol this node: %ld %s", status, code);
 }
 
-static int enrol(struct setup *s, struct base_err *err)
+int setup_post(const char *dir, const char *gateway_url, const char *path, struct base_buf *body,
+               cJSON **reply, long *status, struct base_err *err)
 {
     char url[NODE_URL_BYTES_MAX + 32];
     char ca[NODE_PATH_BYTES_MAX];
+    struct base_buf text;
+    (void)snprintf(url, sizeof url, "%s%s", gateway_url, path);
+    node_path(ca, dir, NODE_GATEWAY_CA_FILE);
+    base_buf_init(&text, 64 * 1024);
+    int rc = base_buf_check(body) != 0
+                 ? base_fail(err, base_buf_check(body), "the enrolment does not fit")
+                 : net_fetch(&(struct net_fetch){.url = url, .ca_path = ca, .body = body->data},
+                             &text, status, err);
+    if (rc == 0)
+        rc = net_json_parse(reply, text.data == NULL ? "" : text.data, text.len, err);
+    if (body->data != NULL)
+        seal_wipe(body->data, body->len);
+    base_buf_release(&text);
+    return rc;
+}
+
+static int enrol(struct setup *s, struct base_err *err)
+{
     struct base_buf request;
-    struct base_buf reply;
     cJSON *o = NULL;
     long status = 0;
-    (void)snprintf(url, sizeof url, "%s/sync/v1/enrol", s->identity.gateway_url);
-    node_path(ca, s->dir, NODE_GATEWAY_CA_FILE);
     base_buf_init(&request, 4096);
-    base_buf_init(&reply, 64 * 1024);
     write_request(s, &request);
-    int rc = base_buf_check(&request) != 0
-                 ? base_fail(err, base_buf_check(&request), "the enrolment does not fit")
-                 : net_fetch(&(struct net_fetch){.url = url, .ca_path = ca, .body = request.data},
-                             &reply, &status, err);
+    int rc =
+        setup_post(s->dir, s->identity.gateway_url, "/sync/v1/enrol", &request, &o, &status, err);
     if (rc == 0)
-        rc = net_json_parse(&o, reply.data == NULL ? "" : reply.data, reply.len, err);
-    if (rc == 0)
-        rc = status == 200 ? read_reply(s, o, err) : refused(o, status, err);
+        rc = status == 200 ? setup_read_reply(&s->identity, o, err) : setup_refused(o, status, err);
     cJSON_Delete(o);
-    if (request.data != NULL)
-        seal_wipe(request.data, request.len);
     base_buf_release(&request);
-    base_buf_release(&reply);
     return rc;
 }
 
@@ -255,14 +277,18 @@ static int make_store(struct setup *s, struct base_err *err)
                               : rc; /* an earlier attempt's: nothing has been written to it yet */
 }
 
+void setup_gateway_url(char out[NODE_URL_BYTES_MAX], const struct node_invite *i)
+{
+    bool v6 = strchr(i->host, ':') != NULL && i->host[0] != '[';
+    (void)snprintf(out, NODE_URL_BYTES_MAX, v6 ? "https://[%s]:%d" : "https://%s:%d", i->host,
+                   i->port);
+}
+
 static void begin(struct setup *s, struct node_cli *cli)
 {
-    const struct node_invite *i = &s->invite;
-    bool v6 = strchr(i->host, ':') != NULL && i->host[0] != '[';
     s->cli = cli;
     s->dir = node_cli_state_dir(cli);
-    (void)snprintf(s->identity.gateway_url, sizeof s->identity.gateway_url,
-                   v6 ? "https://[%s]:%d" : "https://%s:%d", i->host, i->port);
+    setup_gateway_url(s->identity.gateway_url, &s->invite);
     (void)snprintf(s->identity.id.node_name, sizeof s->identity.id.node_name, "%s",
                    cli->name == NULL ? "node" : cli->name);
 }
@@ -274,14 +300,15 @@ static int run(struct setup *s, struct base_err *err)
         rc = base_fail(err, BASE_EEXISTS,
                        "%s belongs to a node that is set up already; start it with `everward "
                        "serve`, or choose another "
-                       "state folder",
+                       "state folder; if the centre has let it go: everward setup INVITE "
+                       "--keep-outbox",
                        s->dir);
     if (rc == 0)
         rc = make_keys(s, err);
     if (rc == 0)
         rc = make_ticket(s, err);
     if (rc == 0)
-        rc = fetch_ca(s, err);
+        rc = setup_fetch_ca(s->dir, s->identity.gateway_url, s->invite.ca, err);
     if (rc == 0)
         rc = enrol(s, err);
     if (rc == 0)
@@ -302,7 +329,9 @@ int node_cmd_setup(struct node_cli *cli)
         return NODE_EXIT_USAGE;
     }
     int rc = node_invite_read(&s.invite, cli->words[0], &err);
-    if (rc == 0) {
+    if (rc == 0 && cli->keep_outbox) {
+        rc = node_readmit(cli, &s.invite, &s.identity, &err);
+    } else if (rc == 0) {
         begin(&s, cli);
         rc = run(&s, &err);
     }

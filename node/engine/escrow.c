@@ -57,17 +57,18 @@ static void round_over(struct engine_escrow *x, int64_t wait_ms)
 
 /* ---- what the store knows ------------------------------------------------------------------ */
 
-/* Changes with either key: then the escrow is made anew. */
+/* Changes with each of the keys: then the escrow is made anew. */
 static void kept_id(const struct node_keys *keys, const uint8_t key[32], char out[33])
 {
-    uint8_t both[64];
+    uint8_t all[96];
     uint8_t hash[SEAL_HASH_BYTES];
-    memcpy(both, key, 32);
-    memcpy(both + 32, node_keys_data(keys), 32);
-    seal_hash(hash, both, sizeof both);
+    memcpy(all, key, 32);
+    memcpy(all + 32, node_keys_data(keys), 32);
+    node_keys_public(keys, all + 64);
+    seal_hash(hash, all, sizeof all);
     for (int i = 0; i < 16; i++)
         (void)snprintf(out + 2 * i, 3, "%02x", hash[i]);
-    seal_wipe(both, sizeof both);
+    seal_wipe(all, sizeof all);
 }
 
 int engine_recovery_key(struct node_db *db, uint8_t key[32], bool *pinned, struct base_err *err)

@@ -197,6 +197,10 @@ int node_keys_destroy(const char *dir, const char *key_file, struct base_err *er
     if (n < 0 || (size_t)n >= sizeof path)
         return base_fail(err, BASE_ETOOBIG, "the path is too long");
     int rc = shred(path, err);
+    if (rc == 0) /* each holds the data key, too */
+        rc = node_keys_signing_drop(dir, err);
+    if (rc == 0)
+        rc = node_keys_next_drop(dir, err);
     if (rc == 0 && key_file != NULL)
         rc = shred(key_file, err);
     int fd = rc == 0 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -207,22 +211,42 @@ int node_keys_destroy(const char *dir, const char *key_file, struct base_err *er
     return rc;
 }
 
-int node_keys_next_drop(const char *dir, struct base_err *err)
+static int drop(const char *dir, const char *name, struct base_err *err)
 {
     char path[4096];
-    int n = snprintf(path, sizeof path, "%s/%s", dir, NODE_KEYS_NEXT_FILE);
+    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
     if (n < 0 || (size_t)n >= sizeof path)
         return base_fail(err, BASE_ETOOBIG, "the path is too long");
     return shred(path, err);
 }
 
-int node_keys_next_take(const char *dir, struct base_err *err)
+static int take(const char *dir, const char *name, struct base_err *err)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = 0;
-    if (fd < 0 || renameat(fd, NODE_KEYS_NEXT_FILE, fd, NODE_KEYS_FILE) != 0 || fsync(fd) != 0)
-        rc = fail_errno(err, dir, NODE_KEYS_NEXT_FILE, "put it in place");
+    if (fd < 0 || renameat(fd, name, fd, NODE_KEYS_FILE) != 0 || fsync(fd) != 0)
+        rc = fail_errno(err, dir, name, "put it in place");
     if (fd >= 0)
         (void)close(fd);
     return rc;
+}
+
+int node_keys_next_drop(const char *dir, struct base_err *err)
+{
+    return drop(dir, NODE_KEYS_NEXT_FILE, err);
+}
+
+int node_keys_next_take(const char *dir, struct base_err *err)
+{
+    return take(dir, NODE_KEYS_NEXT_FILE, err);
+}
+
+int node_keys_signing_drop(const char *dir, struct base_err *err)
+{
+    return drop(dir, NODE_KEYS_SIGNING_FILE, err);
+}
+
+int node_keys_signing_take(const char *dir, struct base_err *err)
+{
+    return take(dir, NODE_KEYS_SIGNING_FILE, err);
 }

@@ -241,6 +241,30 @@ int node_keys_next_make(const char *dir, const struct node_keys *k,
     return rc;
 }
 
+int node_keys_signing_make(const char *dir, const struct node_keys *k,
+                           const struct node_keys_source *source, struct node_keys **out,
+                           struct base_err *err)
+{
+    struct node_keys *next = keys_alloc(err);
+    if (!next)
+        return BASE_ENOMEM;
+    memcpy(next, k, sizeof *next);
+    randombytes_buf(next->seed, sizeof next->seed);
+    finish(next);
+    int rc = seal_to_dir(dir, NODE_KEYS_SIGNING_FILE, next, source, false, err);
+    if (rc != 0)
+        node_keys_free(next);
+    else
+        *out = next;
+    return rc;
+}
+
+int node_keys_signing_open(const char *dir, const struct node_keys_source *source,
+                           struct node_keys **out, struct base_err *err)
+{
+    return open_as(dir, NODE_KEYS_SIGNING_FILE, source, out, err);
+}
+
 void node_keys_adopt(struct node_keys *k, const struct node_keys *next)
 {
     sodium_mprotect_readwrite(k);

@@ -34,6 +34,8 @@ enum {
 /* The file inside the node's folder. */
 #define NODE_KEYS_FILE      "keys.sealed"
 #define NODE_KEYS_NEXT_FILE "keys.next" /* while the data key is being changed */
+#define NODE_KEYS_SIGNING_FILE                                                                     \
+    "keys.signing" /* while the centre does not know the next signing key */
 
 /*
  * Where the wrapping key comes from. Asked in this order, the first that is there is taken; a
@@ -86,6 +88,18 @@ int node_keys_next_take(const char *dir, struct base_err *err);
 int node_keys_next_drop(const char *dir, struct base_err *err); /* none there: fine */
 /* The data key of next in the place of k's; pointers stay what they are. No other thread reads the data key meanwhile. */
 void node_keys_adopt(struct node_keys *k, const struct node_keys *next);
+
+/*
+ * Another signing key, the others as they are: _make writes keys.signing, _take makes it keys.sealed once the centre knows
+ * it. Until then the node signs with what keys.sealed holds. BASE_EEXISTS: one waits already.
+ */
+int node_keys_signing_make(const char *dir, const struct node_keys *k,
+                           const struct node_keys_source *source, struct node_keys **out,
+                           struct base_err *err);
+int node_keys_signing_open(const char *dir, const struct node_keys_source *source,
+                           struct node_keys **out, struct base_err *err); /* BASE_ENOTFOUND */
+int node_keys_signing_take(const char *dir, struct base_err *err);
+int node_keys_signing_drop(const char *dir, struct base_err *err); /* none there: fine */
 
 /* A new key file, mode 0400, 64 hex digits. BASE_EEXISTS if there is a file. */
 int node_keys_make_key_file(const char *path, struct base_err *err);

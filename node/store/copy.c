@@ -251,3 +251,38 @@ int node_store_restored(const char *path, const uint8_t data_key[32], const uint
     alone_close(a);
     return rc;
 }
+
+static int readmitted_in(struct node_db *db, const struct node_identity *id, struct base_err *err)
+{
+    struct node_author itself = {.device = "", .request_id = ""};
+    char asked[32] = "";
+    int rc = meta_text(db, NODE_META_REJOIN, asked, sizeof asked, err);
+    if (rc != 0 || strcmp(asked, "readmitted") == 0)
+        return rc;
+    rc = heads_load(db, err);
+    if (rc == 0)
+        rc = connection_exec(db, "BEGIN IMMEDIATE", err);
+    if (rc == 0)
+        rc = identity_rename(db, id, err);
+    if (rc == 0)
+        rc = node_meta_set(db, "escrow_kept", "", err);
+    if (rc == 0)
+        rc = node_meta_set(db, NODE_META_REJOIN, "readmitted", err);
+    if (rc == 0)
+        rc = node_audit_add(db, &itself, "configuration", NULL, NULL, NULL, "ok",
+                            "readmitted by the centre, another signing key", err);
+    return rc == 0 ? connection_exec(db, "COMMIT", err) : rc;
+}
+
+int node_store_readmitted(const char *path, const uint8_t data_key[32], const uint8_t audit_key[32],
+                          const struct node_identity *id, struct base_err *err)
+{
+    struct alone *a = NULL;
+    int rc = alone_open(&a, path, data_key, true, err);
+    if (rc != 0)
+        return rc;
+    a->db.audit_key = audit_key;
+    rc = readmitted_in(&a->db, id, err);
+    alone_close(a);
+    return rc;
+}

@@ -31,6 +31,11 @@ int node_store_check(const char *path, const uint8_t data_key[32], const uint8_t
 int node_store_restored(const char *path, const uint8_t data_key[32], const uint8_t audit_key[32],
                         struct base_err *err);
 
+/* The centre has let the node come back, and calls tenant, site and node so: its next life begins at the next contact, the
+ * keys go to the safe anew. Done again it changes nothing. */
+int node_store_readmitted(const char *path, const uint8_t data_key[32], const uint8_t audit_key[32],
+                          const struct node_identity *id, struct base_err *err);
+
 /*
  * The store under another data key, while it is open: writes wait, reads go on. For node_store_write with job.write and
  * job.exclusive set. The copy is made first; then, with nothing in the WAL, the file takes the old one's place and every

@@ -123,6 +123,8 @@ int connection_exec(struct node_db *db, const char *sql, struct base_err *err);
 int connection_migrate(struct node_db *db, struct base_err *err);
 
 /* open.c */
+/* Site, and the names; never whose it is. */
+int identity_rename(struct node_db *db, const struct node_identity *id, struct base_err *err);
 int identity_load(struct node_db *db, struct node_identity *out, struct base_err *err);
 int heads_load(struct node_db *db, struct base_err *err);
 

@@ -22,6 +22,17 @@ static int identity_store(struct node_db *db, const struct node_identity *id, st
     return rc;
 }
 
+int identity_rename(struct node_db *db, const struct node_identity *id, struct base_err *err)
+{
+    const char *texts[] = {id->tenant_name, id->site_name, id->node_name};
+    char site[BASE_UUID_CHARS + 1];
+    base_uuid_format(&id->site_id, site);
+    int rc = meta_set(db, "_site_id", site, err);
+    for (int i = 0; rc == 0 && i < 3; i++)
+        rc = meta_set(db, names[i], texts[i], err);
+    return rc;
+}
+
 int identity_load(struct node_db *db, struct node_identity *out, struct base_err *err)
 {
     struct base_uuid *ids[] = {&out->tenant_id, &out->site_id, &out->node_id};

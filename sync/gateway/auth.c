@@ -105,6 +105,9 @@ static const char *bearer(const struct net_http_exchange *x)
     return h != NULL && strncmp(h, "Bearer ", 7) == 0 ? h + 7 : NULL;
 }
 
+static void ask_database(struct gateway *gw, struct net_http_exchange *x,
+                         const struct base_uuid *node, gw_who_cb next);
+
 static void check_token(struct gateway *gw, struct net_http_exchange *x, const struct key *key,
                         gw_who_cb next)
 {
@@ -119,6 +122,12 @@ static void check_token(struct gateway *gw, struct net_http_exchange *x, const s
         rc = base_fail(&err, BASE_EAUTH, "the token names another tenant");
     if (rc == BASE_ENOMEM) {
         gw_reply_no_conn(gw, x, rc);
+        return;
+    }
+    if (rc != 0 && base_clock_monotonic_ms() - key->since_ms >= GW_KEY_AGAIN_MS) {
+        /* It may have another key by now: asked again, but no more often for all the strangers. */
+        struct base_uuid node = key->node;
+        ask_database(gw, x, &node, next);
         return;
     }
     if (rc != 0) {
@@ -203,6 +212,20 @@ static void on_conn(void *user, int rc, struct gw_pg_conn *conn)
     gw_pg_fly(conn, &a->flight, a, on_key);
 }
 
+static void ask_database(struct gateway *gw, struct net_http_exchange *x,
+                         const struct base_uuid *node, gw_who_cb next)
+{
+    struct asking *a = calloc(1, sizeof *a);
+    if (a == NULL) {
+        gw_reply_no_conn(gw, x, BASE_ENOMEM);
+        return;
+    }
+    *a = (struct asking){.gw = gw, .x = x, .next = next, .node = *node};
+    base_uuid_format(&a->node, a->node_text);
+    gw_flight_init(&a->flight);
+    gw_pg_take(gw->pool, a, on_conn);
+}
+
 void gw_authenticate(struct gateway *gw, struct net_http_exchange *x, gw_who_cb next)
 {
     struct net_token token;
@@ -226,15 +249,7 @@ void gw_authenticate(struct gateway *gw, struct net_http_exchange *x, gw_who_cb 
         check_token(gw, x, key, next);
         return;
     }
-    struct asking *a = calloc(1, sizeof *a);
-    if (a == NULL) {
-        gw_reply_no_conn(gw, x, BASE_ENOMEM);
-        return;
-    }
-    *a = (struct asking){.gw = gw, .x = x, .next = next, .node = token.node_id};
-    base_uuid_format(&a->node, a->node_text);
-    gw_flight_init(&a->flight);
-    gw_pg_take(gw->pool, a, on_conn);
+    ask_database(gw, x, &token.node_id, next);
 }
 
 #define ENTER_SQL(by)                                                                              \

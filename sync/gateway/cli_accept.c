@@ -205,6 +205,7 @@ static int take_one(struct accept *a, int piece)
     p->user = a;
     p->answered = on_answered;
     p->late = a->name;
+    p->late_upto = INT64_MAX;
     p->careful = true;
     a->answered = false;
     gw_catalog_get(&a->gw, 0, p, on_catalog);

@@ -149,10 +149,41 @@ static int invite_place(struct gw_cli *cli, char host[256], int64_t *port, char 
     return 0;
 }
 
+/* A place among the rows to come, or a node that is there and may come back with what it holds. */
+static PGresult *add_invite(struct gw_cli *cli, int *code, const char *tenant, const char *hash,
+                            const char *hours)
+{
+    char site[37];
+    const char *name = cli->word_count > 0 ? cli->words[0] : gw_option(cli, "--name");
+    if (gw_option(cli, "--keep-outbox") == NULL) {
+        *code = find_site(cli, tenant, site);
+        const char *const values[] = {tenant, site, name == NULL ? "" : name, hash, hours};
+        return *code != 0 ? NULL
+                          : gw_run(cli, code,
+                                   "SELECT everward.add_invite($1::uuid, $2::uuid, $3, $4::bytea,"
+                                   " $5::interval)",
+                                   5, values);
+    }
+    const char *const values[] = {tenant, name == NULL ? "" : name, hash, hours};
+    PGresult *r = gw_run(cli, code,
+                         "SELECT everward.add_readmission($1::uuid, max(n.node_id::text)::uuid,"
+                         " $3::bytea, $4::interval) FROM everward.node n"
+                         " WHERE n.tenant_id = $1::uuid AND (n.node_id::text = lower($2)"
+                         " OR n.name = $2) HAVING count(*) = 1",
+                         4, values);
+    if (r != NULL && PQntuples(r) != 1) {
+        *code = gw_complain(GW_EXIT_REFUSED,
+                            "no node of this name or id, or more than one of this name",
+                            "everward-gateway node list --tenant T");
+        PQclear(r);
+        return NULL;
+    }
+    return r;
+}
+
 int gw_cmd_node_invite(struct gw_cli *cli)
 {
     char tenant[37];
-    char site[37];
     char host[256] = "";
     char ca_hex[65];
     char hours[24];
@@ -162,8 +193,6 @@ int gw_cmd_node_invite(struct gw_cli *cli)
     struct base_buf hex;
     struct base_buf text;
     int code = gw_tenant(cli, tenant);
-    if (code == 0)
-        code = find_site(cli, tenant, site);
     if (code == 0)
         code = invite_place(cli, host, &port, ca_hex);
     if (code != 0)
@@ -177,12 +206,7 @@ int gw_cmd_node_invite(struct gw_cli *cli)
     seal_base64url(&text, token, sizeof token);
     (void)snprintf(hours, sizeof hours, "%lld hours",
                    (long long)base_config_int(cli->config, "limits", "invite_hours"));
-    const char *name = cli->word_count > 0 ? cli->words[0] : gw_option(cli, "--name");
-    const char *const values[] = {tenant, site, name == NULL ? "" : name, hex.data, hours};
-    PGresult *r = gw_run(cli, &code,
-                         "SELECT everward.add_invite($1::uuid, $2::uuid, $3, $4::bytea,"
-                         " $5::interval)",
-                         5, values);
+    PGresult *r = add_invite(cli, &code, tenant, hex.data, hours);
     if (r != NULL && cli->json)
         (void)printf("{\"invite\":\"ew1:%s:%lld:%s:%s\",\"valid\":\"%s\"}\n", host, (long long)port,
                      ca_hex, text.data, hours);

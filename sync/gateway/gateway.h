@@ -21,6 +21,7 @@ enum {
     GW_BODY_BYTES_MAX = 4 * 1024 * 1024, /* compressed push */
     GW_SMALL_BODY_BYTES_MAX = 64 * 1024,
     GW_KEY_LIFE_MS = 60 * 1000, /* a node's public key may be this old */
+    GW_KEY_AGAIN_MS = 1000,     /* ... and is asked for again so soon if a token does not fit it */
     GW_KEYS_MAX = 65536,
     GW_SEEN_EVERY_MS = 10 * 1000, /* how often a node's last_seen_at is written */
     GW_HEADER_MS = 30 * 1000, /* TLS and a request's header from a clinic behind a slow, far line */
@@ -87,6 +88,7 @@ void gw_reply_failed(struct gateway *gw, struct net_http_exchange *x, const stru
 /* The endpoints, each registering its routes. */
 int gw_routes_node(struct gateway *gw, struct base_err *err); /* enrol, ca, hello, catalog */
 int gw_routes_life(struct gateway *gw, struct base_err *err); /* lineage, rejoin */
+int gw_routes_keys(struct gateway *gw, struct base_err *err); /* readmit */
 int gw_routes_push(struct gateway *gw, struct base_err *err);
 int gw_routes_feed(struct gateway *gw, struct base_err *err);
 int gw_routes_fill(struct gateway *gw, struct base_err *err); /* bootstrap, verify */

@@ -36,7 +36,7 @@ static void on_fast(void *user, struct gw_flight *f)
         return;
     bool fits = p->head_seq == p->first - 1 &&
                 memcmp(p->head_chain, p->chain_before, CORE_CHAIN_BYTES) == 0;
-    if (!fits || !push_all_affected(p, PUSH_OPEN_NEXT + 1)) {
+    if (!fits || p->late != NULL || !push_all_affected(p, PUSH_OPEN_NEXT + 1)) {
         go_careful(p);
         return;
     }

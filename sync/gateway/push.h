@@ -117,7 +117,8 @@ struct push {
     struct net_http_exchange *x; /* NULL: answered instead */
     void *user;
     push_answered_cb answered;
-    const char *late; /* the node's name: taken in for it by an operator, to be reviewed */
+    const char *late; /* the node's name or "": changes up to late_upto are to be reviewed */
+    int64_t late_upto;
     struct gw_who who;
     uv_work_t work;
     uv_timer_t timer;

@@ -9,9 +9,10 @@
 
 enum { LATE_STAFF_MAX = 16, LATE_JSON_BYTES_MAX = 16 * 1024 * 1024, LATE_SQL_BYTES_MAX = 4096 };
 
-static bool took_effect(const struct push_change *c)
+static bool took_effect(const struct push *p, const struct push_change *c)
 {
-    return c->row != NULL && c->outcome != CORE_QUARANTINED && c->outcome != CORE_DUPLICATE;
+    return c->c.seq <= p->late_upto && c->row != NULL && c->outcome != CORE_QUARANTINED &&
+           c->outcome != CORE_DUPLICATE;
 }
 
 static void add_id(struct base_buf *b, const struct base_uuid *id)
@@ -47,7 +48,7 @@ static void add_staff(struct base_buf *b, const struct push *p, const struct pus
 static bool first_of_row(const struct push *p, int i)
 {
     for (int k = p->skip; k < i && p->changes[i].row->changes > 1; k++)
-        if (p->changes[k].row == p->changes[i].row && took_effect(&p->changes[k]))
+        if (p->changes[k].row == p->changes[i].row && took_effect(p, &p->changes[k]))
             return false;
     return true;
 }
@@ -60,7 +61,7 @@ static int add_rows(struct base_buf *b, const struct push *p, const struct gw_ta
         const struct push_change *c = &p->changes[i];
         struct base_uuid alert;
         char name[128];
-        if (!took_effect(c) || c->row->table != t || !first_of_row(p, i))
+        if (!took_effect(p, c) || c->row->table != t || !first_of_row(p, i))
             continue;
         int len = snprintf(name, sizeof name, "late %s %lld %lld", p->who.node, (long long)p->inc,
                            (long long)c->c.seq);
@@ -115,9 +116,9 @@ static bool flag_table(struct push *p, const struct gw_table *t)
     base_buf_init(&text, LATE_SQL_BYTES_MAX);
     int n = add_rows(&rows, p, t);
     base_buf_printf(&text,
-                    "Written at %s, which the centre no longer let in, and taken in late. It "
+                    "Written at %s%s the centre no longer let in, and taken in late. It "
                     "stands: look whether it is still right.",
-                    p->late);
+                    p->late, p->late[0] == '\0' ? "a node that" : ", which");
     bool ok = base_buf_check(&rows) == 0 && base_buf_check(&text) == 0;
     const struct gw_param params[] = {
         gw_text(t->core->name),

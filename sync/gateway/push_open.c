@@ -196,8 +196,10 @@ static const char head_insert_sql[] =
     " VALUES ((SELECT everward.tenant()), $1::uuid, $2::bigint, 0, $3::bytea)"
     " ON CONFLICT (tenant_id, node_id, incarnation) DO NOTHING";
 static const char head_sql[] =
-    "SELECT last_seq, encode(chain, 'hex') FROM everward.node_head"
-    " WHERE tenant_id = (SELECT everward.tenant()) AND node_id = $1::uuid"
+    "SELECT last_seq, encode(chain, 'hex'), (SELECT max(k.late_upto) FROM everward.node_former_key "
+    "k"
+    " WHERE k.tenant_id = (SELECT everward.tenant()) AND k.node_id = $1::uuid)"
+    " FROM everward.node_head WHERE tenant_id = (SELECT everward.tenant()) AND node_id = $1::uuid"
     " AND incarnation = $2::bigint FOR UPDATE";
 static const char push_txn_sql[] = "SELECT everward.push_txn($1::uuid, $2::bigint, $3::bigint)";
 static const char receipt_sql[] =
@@ -334,6 +336,11 @@ enum push_opened push_check_open(struct push *p)
         return PUSH_OPENED_ANSWERED;
     }
     p->head_seq = strtoll(seq, NULL, 10);
+    const char *late = gw_flight_value(f, OPEN_HEAD, 2);
+    if (p->late == NULL && late != NULL && strtoll(late, NULL, 10) >= p->first) {
+        p->late = "";
+        p->late_upto = strtoll(late, NULL, 10);
+    }
     if (version == NULL || strtoll(version, NULL, 10) != p->catalog->version) {
         gw_pg_give(p->conn);
         p->conn = NULL;

@@ -143,6 +143,10 @@ static void enrol_refused(struct ask *a, const struct gw_flight *f)
     else if (strcmp(f->sqlstate, "EW409") == 0)
         net_http_problem(a->x, 409, "invite_used", "This invite has been used.",
                          "Each node needs an invite of its own.");
+    else if (strcmp(f->sqlstate, "EW403") == 0)
+        net_http_problem(a->x, 403, "invite_keeps_outbox",
+                         "This invite is for a node that comes back with what it holds.",
+                         "On that node: everward setup INVITE --keep-outbox.");
     else
         gw_reply_failed(a->gw, a->x, f, "enrol");
 }

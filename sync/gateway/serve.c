@@ -273,6 +273,8 @@ static int add_routes(struct gateway *gw, struct base_err *err)
         rc = gw_routes_standing(gw, err);
     if (rc == 0)
         rc = gw_routes_life(gw, err);
+    if (rc == 0)
+        rc = gw_routes_keys(gw, err);
     return rc;
 }
 
