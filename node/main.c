@@ -49,8 +49,10 @@ static const struct command {
      "Puts a backup into an empty state folder; with escrow and recovery key also if the wrapping "
      "key is lost.",
      node_cmd_restore},
-    {"keys", "rewrap file PATH|passphrase FILE|credential; rotate; escrow; accept-recovery KEY",
-     "Changes what the keys are wrapped under, or the data key itself; prints the escrow.",
+    {"keys",
+     "rewrap file PATH|passphrase FILE|credential; rotate; rotate-signing; escrow; "
+     "accept-recovery KEY",
+     "Changes what the keys are wrapped under, the data key or the signing key; prints the escrow.",
      node_cmd_keys},
     {"pair", "NAME [tablet|workstation|shared]|list|revoke NAME [--json]",
      "Pairs a tablet: prints a code for ten minutes. Lists and revokes tablets.", node_cmd_pair},

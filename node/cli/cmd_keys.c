@@ -6,9 +6,9 @@
 #include "node/cli/files.h"
 #include "sync/base/buf.h"
 
-static const char usage_text[] =
-    "keys takes rewrap file PATH, rewrap passphrase FILE, rewrap credential, rotate, escrow, or "
-    "accept-recovery KEY";
+static const char usage_text[] = "keys takes rewrap file PATH, rewrap passphrase FILE, rewrap "
+                                 "credential, rotate, rotate-signing, "
+                                 "escrow, or accept-recovery KEY";
 
 /* The same keys under another wrapping: one small file is written anew, also while the daemon runs. */
 static int rewrap(struct node_cli *cli)
@@ -98,6 +98,18 @@ static int rotate(struct node_cli *cli)
     return NODE_EXIT_OK;
 }
 
+static int rotate_signing(struct node_cli *cli)
+{
+    int code;
+    cJSON *o = node_cli_call(cli, "{\"command\":\"rotate_signing\"}", &code);
+    if (o == NULL)
+        return code;
+    (void)printf("another signing key is made; the node signs with it once the centre knows it: at "
+                 "once, or when the line is back\n");
+    cJSON_Delete(o);
+    return NODE_EXIT_OK;
+}
+
 int node_cmd_keys(struct node_cli *cli)
 {
     const char *word = cli->word_count > 0 ? cli->words[0] : "";
@@ -105,6 +117,8 @@ int node_cmd_keys(struct node_cli *cli)
         return rewrap(cli);
     if (strcmp(word, "rotate") == 0 && cli->word_count == 1)
         return rotate(cli);
+    if (strcmp(word, "rotate-signing") == 0 && cli->word_count == 1)
+        return rotate_signing(cli);
     if (strcmp(word, "escrow") == 0 && cli->word_count == 1)
         return escrow(cli);
     if (strcmp(word, "accept-recovery") == 0 && cli->word_count == 2)

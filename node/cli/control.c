@@ -354,6 +354,7 @@ static const struct {
                 {"ping", do_ping},
                 {"escrow", control_escrow},
                 {"rotate", control_rotate},
+                {"rotate_signing", control_rotate_signing},
                 {"accept_recovery", control_accept_recovery},
                 {"backup", control_backup},
                 {"pair", control_pair},

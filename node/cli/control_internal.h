@@ -71,6 +71,7 @@ void control_user_logout(struct client *k, const cJSON *o);
 
 /* control_rotate.c */
 void control_rotate(struct client *k, const cJSON *o);
+void control_rotate_signing(struct client *k, const cJSON *o);
 
 /* control_backup.c */
 void control_backup(struct client *k, const cJSON *o);

@@ -1,5 +1,5 @@
 /*
- * Another data key under a running node.
+ * Another data key, or signing key (at the end), under a running node.
  *
  *   keys.next written (pool: a passphrase takes a second) ─ the store written anew (writer) ─ keys.next becomes keys.sealed
  *   ─ the daemon's own copy
@@ -82,6 +82,56 @@ static void next_made(uv_work_t *work, int status)
                                    .new_key = node_keys_data(r->next),
                                    .taken = taken};
     node_store_write(c->store, &r->rekey.job);
+}
+
+/* ---- the signing key ------------------------------------------------------------------------ */
+
+static void make_signing(uv_work_t *work)
+{
+    struct rotation *r = work->data;
+    struct node_control *c = r->k->c;
+    char key_file[NODE_PATH_BYTES_MAX];
+    struct node_keys_source source;
+    r->rc = node_cli_key_source(c->cli, &source, key_file, sizeof key_file, &r->err);
+    source.ask_terminal = false;
+    if (r->rc == 0)
+        r->rc = node_keys_signing_make(c->state_dir, c->keys, &source, &r->next, &r->err);
+}
+
+static void signing_made(uv_work_t *work, int status)
+{
+    struct rotation *r = work->data;
+    struct client *k = r->k;
+    k->c->rotating = false;
+    node_engine_audit(k->c->engine, "configuration", r->rc == 0 ? "ok" : "failed",
+                      "another signing key is made");
+    if (r->rc == 0) {
+        node_engine_rotate(k->c->engine, r->next);
+        control_answer_ok(k);
+    } else {
+        control_answer_error(k, r->rc, r->err.text);
+    }
+    free(r);
+}
+
+void control_rotate_signing(struct client *k, const cJSON *o)
+{
+    bool waits = node_file_exists(k->c->state_dir, NODE_KEYS_SIGNING_FILE);
+    struct rotation *r = waits || k->c->rotating ? NULL : calloc(1, sizeof *r);
+    if (r == NULL) {
+        control_answer_error(k, BASE_EBUSY,
+                             waits ? "a signing key waits for the centre to know it already"
+                                   : "the data key is being changed; try again");
+        return;
+    }
+    r->k = k;
+    r->work.data = r;
+    k->c->rotating = true;
+    if (uv_queue_work(k->c->loop, &r->work, make_signing, signing_made) != 0) {
+        k->c->rotating = false;
+        free(r);
+        control_answer_error(k, BASE_EBUSY, "no thread for it; try again");
+    }
 }
 
 void control_rotate(struct client *k, const cJSON *o)

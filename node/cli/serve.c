@@ -206,6 +206,32 @@ static void keep_incarnation(void *user)
         base_log(BASE_LOG_ERROR, "identity", "the incarnation could not be kept: %s", err.text);
 }
 
+/* Dying between the two: the next start reads the folder. */
+static int rotated(void *user, const struct node_keys *next, struct base_err *err)
+{
+    struct daemon *d = user;
+    int rc = node_keys_signing_take(d->dir, err);
+    if (rc == 0)
+        node_keys_adopt_signing(d->keys, next);
+    return rc;
+}
+
+/* A signing key that the centre was not known to know when this node last ran. */
+static int rotate_on(struct daemon *d, struct base_err *err)
+{
+    char key_file[NODE_PATH_BYTES_MAX];
+    struct node_keys_source source;
+    struct node_keys *next = NULL;
+    if (!node_file_exists(d->dir, NODE_KEYS_SIGNING_FILE))
+        return 0;
+    int rc = node_cli_key_source(d->cli, &source, key_file, sizeof key_file, err);
+    if (rc == 0)
+        rc = node_keys_signing_open(d->dir, &source, &next, err);
+    if (rc == 0)
+        node_engine_rotate(d->engine, next);
+    return rc;
+}
+
 static int start_engine(struct daemon *d, struct base_err *err)
 {
     char ca[NODE_PATH_BYTES_MAX];
@@ -220,6 +246,8 @@ static int start_engine(struct daemon *d, struct base_err *err)
         .wipe = wipe,
         .wiped = wiped,
         .wipe_user = d,
+        .rotated = rotated,
+        .rotated_user = d,
         .incarnation = d->identity.id.incarnation,
         .verify_every_s = base_config_int(d->cli->config, "sync", "verify_hours") * 3600};
     int rc = node_engine_start(&d->engine, &d->loop, d->store, &c, err);
@@ -418,6 +446,8 @@ static int start_all(struct daemon *d, struct base_err *err)
     node_store_audit_key(d->store, node_keys_audit(d->keys));
     node_store_on_failed(d->store, on_store_failed, d);
     rc = start_engine(d, err);
+    if (rc == 0)
+        rc = rotate_on(d, err);
     if (rc == 0)
         rc = start_api(d, err);
     if (rc == 0)

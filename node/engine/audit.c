@@ -60,8 +60,7 @@ static int sign_head(struct engine_audit *a, struct base_err *err)
     node_audit_mark_text(&text, &a->e->identity.node_id, &a->mark.head);
     int rc = base_buf_check(&text);
     if (rc == 0) {
-        node_keys_public(a->e->keys, a->mark.key);
-        node_keys_sign(a->e->keys, text.data, text.len, a->mark.sig);
+        node_keys_sign_as(a->e->keys, text.data, text.len, a->mark.sig, a->mark.key);
     }
     base_buf_release(&text);
     return rc == 0 ? 0 : base_fail(err, rc, "the audit trail's head does not fit");

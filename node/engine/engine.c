@@ -34,6 +34,12 @@ static int sign(void *user, const void *msg, size_t len, uint8_t sig[64])
 /* Times by the centre's clock as far as we know it: a node whose own clock is wrong still gets in. */
 int engine_token(struct node_engine *e, char out[NET_TOKEN_BYTES_MAX], struct base_err *err)
 {
+    return engine_token_by(e, e->keys, out, err);
+}
+
+int engine_token_by(struct node_engine *e, struct node_keys *keys, char out[NET_TOKEN_BYTES_MAX],
+                    struct base_err *err)
+{
     engine_clock_follow(e);
     int64_t now_ms =
         base_clock_wall_ms() + (e->status.clock_offset_known ? e->status.clock_offset_ms : 0);
@@ -45,7 +51,7 @@ int engine_token(struct node_engine *e, char out[NET_TOKEN_BYTES_MAX], struct ba
     memcpy(t.ticket, e->ticket, sizeof t.ticket);
     (void)snprintf(t.audience, sizeof t.audience, "%s", e->audience);
     base_buf_init(&b, NET_TOKEN_BYTES_MAX - 1);
-    int rc = net_token_make(&b, &t, sign, e->keys, err);
+    int rc = net_token_make(&b, &t, sign, keys, err);
     if (rc == 0)
         memcpy(out, b.data, b.len + 1);
     base_buf_release(&b);
@@ -98,7 +104,7 @@ bool engine_reply_failed(struct node_engine *e, struct node_request *r, enum cor
         return false;
     }
     enum core_failure why = failure_of(r);
-    if (r->status == 401 && learned)
+    if (r->status == 401 && (learned || engine_rotation_pending(e)))
         why = CORE_FAILED_PASSING; /* perhaps our clock: now it is known, try once more */
     if (r->rc != 0)
         (void)snprintf(text, sizeof text, "%.200s", r->err.text);
@@ -296,6 +302,7 @@ void engine_decide(struct node_engine *e)
         start(e, what);
     engine_audit_tick(e);
     engine_escrow_tick(e);
+    engine_rotation_tick(e);
     if (e->refresh_again)
         engine_refresh(e);
     int64_t now = base_clock_monotonic_ms();
@@ -316,6 +323,7 @@ static void free_when_closed(uv_handle_t *handle)
     void *user = e->stopped_user;
     engine_audit_close(e);
     engine_escrow_close(e);
+    engine_rotation_close(e);
     seal_wipe(e->ticket, sizeof e->ticket);
     for (int i = 0; i < 2; i++)
         base_buf_release(&e->batch[i].body);
@@ -426,11 +434,14 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
     if (rc == 0)
         rc = engine_escrow_open(e, err);
     if (rc == 0)
+        rc = engine_rotation_open(e, err);
+    if (rc == 0)
         rc = node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path,
                                  err);
     if (rc != 0) {
         engine_audit_close(e);
         engine_escrow_close(e);
+        engine_rotation_close(e);
         free(e);
         free(b);
         return rc;
@@ -441,6 +452,8 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
     e->wipe = config->wipe;
     e->wiped = config->wiped;
     e->wipe_user = config->wipe_user;
+    e->rotated = config->rotated;
+    e->rotated_user = config->rotated_user;
     e->identity = *node_store_identity(store);
     memcpy(e->ticket, config->ticket, sizeof e->ticket);
     (void)snprintf(e->audience, sizeof e->audience, "%s", config->audience);

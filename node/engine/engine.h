@@ -21,6 +21,9 @@ struct node_engine;
 typedef int (*node_wipe_cb)(void *user, const char *statement,
                             const uint8_t sig[NODE_KEYS_SIGNATURE_BYTES], struct base_err *err);
 
+/* The centre knows the next signing key: it is to be put in place, in the folder and then in memory. On the loop. */
+typedef int (*node_rotated_cb)(void *user, const struct node_keys *next, struct base_err *err);
+
 struct node_engine_config {
     const char *gateway_url;     /* "https://host:port" */
     const char *gateway_ca_path; /* PEM, pinned at setup */
@@ -33,6 +36,8 @@ struct node_engine_config {
     node_wipe_cb wipe;      /* the centre asks for it and nothing is unsent; NULL: never */
     void (*wiped)(void *user); /* the proof is at the centre, or could not be brought there */
     void *wipe_user;
+    node_rotated_cb rotated; /* NULL: node_engine_rotate is never called */
+    void *rotated_user;
 };
 
 enum node_state { NODE_CURRENT, NODE_SYNCING, NODE_OFFLINE, NODE_ATTENTION };
@@ -68,6 +73,9 @@ void node_engine_link(struct node_engine *e, bool open, void *user,
  * BASE_ENOTFOUND: no recovery key is known here. For jobs. */
 int node_engine_escrow_text(struct node_db *db, const struct node_keys *keys, struct base_buf *out,
                             struct base_err *err);
+/* keys.signing lies in the folder: told to the centre at the next contact, and in force from then on. One at a time, and
+ * not while there is one: the caller asks the folder. */
+void node_engine_rotate(struct node_engine *e, struct node_keys *take_next);
 /* An audit entry of the node itself; kept before the store is closed. detail: ids and words of ours only. */
 void node_engine_audit(struct node_engine *e, const char *action, const char *outcome,
                        const char *detail);

@@ -7,6 +7,7 @@
  *   verify.c   digests and repair                        export.c  the outbox as a file
  *   life.c     after a restore: where our log and the centre's part, and the next incarnation
  *   audit.c    the audit trail on its way to its witness  escrow.c  keys in the tenant's safe; wipe
+ *   rotate.c   another signing key
  */
 #ifndef NODE_ENGINE_INTERNAL_H
 #define NODE_ENGINE_INTERNAL_H
@@ -128,6 +129,9 @@ struct node_engine {
     struct engine_audit *audit;
     int64_t standing_failed_ms; /* monotonic; 0: the last one was answered */
     struct engine_escrow *escrow;
+    struct engine_rotation *rotation;
+    node_rotated_cb rotated; /* NULL: this node keeps its signing key */
+    void *rotated_user;
     node_wipe_cb wipe; /* NULL: this node does not wipe itself */
     void (*wiped)(void *user);
     void *wipe_user;
@@ -139,6 +143,8 @@ void engine_decide(struct node_engine *e);
 /* Reads the store's state, then tells who listens; soon if it has just been read: engine_decide sees to that. */
 void engine_refresh(struct node_engine *e);
 void engine_done(struct node_engine *e); /* one thing under way less */
+int engine_token_by(struct node_engine *e, struct node_keys *keys, char out[NET_TOKEN_BYTES_MAX],
+                    struct base_err *err);
 int engine_token(struct node_engine *e, char out[NET_TOKEN_BYTES_MAX], struct base_err *err);
 uint32_t engine_random(void);
 /* What a finished request means: 0, or a failure noted in the session for that lane (and the reply released). Takes the
@@ -181,6 +187,13 @@ int engine_escrow_open(struct node_engine *e, struct base_err *err);
 void engine_escrow_close(struct node_engine *e);
 void engine_escrow_tick(struct node_engine *e);
 void engine_escrow_greeted(struct node_engine *e);
+/* rotate.c */
+int engine_rotation_open(struct node_engine *e, struct base_err *err);
+void engine_rotation_close(struct node_engine *e);
+void engine_rotation_tick(struct node_engine *e);
+/* A token that is refused may have been signed with a key that the centre knows no more, or not yet. */
+bool engine_rotation_pending(const struct node_engine *e);
+
 int engine_recovery_key(struct node_db *db, uint8_t key[32], bool *pinned, struct base_err *err);
 
 /* push.c */

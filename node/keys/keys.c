@@ -1,6 +1,7 @@
 /* node/keys/keys.c - keys.sealed: what is in it, and using it. */
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,9 @@ enum {
     OPERATIONS_MAX = 16,
     KIB_MAX = 1024 * 1024
 };
+
+/* Signing key and its halves are changed under threads that sign (node_keys_adopt_signing). */
+static pthread_mutex_t signing = PTHREAD_MUTEX_INITIALIZER;
 
 static const uint8_t MAGIC[8] = "EWKEYS1\n";
 
@@ -319,19 +323,45 @@ const uint8_t *node_keys_audit(const struct node_keys *k)
 void node_keys_sign(const struct node_keys *k, const void *msg, size_t len,
                     uint8_t sig[NODE_KEYS_SIGNATURE_BYTES])
 {
+    uint8_t pk[NODE_KEYS_PUBLIC_BYTES];
+    node_keys_sign_as(k, msg, len, sig, pk);
+}
+
+void node_keys_sign_as(const struct node_keys *k, const void *msg, size_t len,
+                       uint8_t sig[NODE_KEYS_SIGNATURE_BYTES], uint8_t pk[NODE_KEYS_PUBLIC_BYTES])
+{
+    (void)pthread_mutex_lock(&signing);
     crypto_sign_detached(sig, NULL, msg, len, k->secret);
+    memcpy(pk, k->public, NODE_KEYS_PUBLIC_BYTES);
+    (void)pthread_mutex_unlock(&signing);
+}
+
+void node_keys_adopt_signing(struct node_keys *k, const struct node_keys *next)
+{
+    (void)pthread_mutex_lock(&signing);
+    sodium_mprotect_readwrite(k);
+    memcpy(k->seed, next->seed, sizeof k->seed);
+    memcpy(k->secret, next->secret, sizeof k->secret);
+    memcpy(k->public, next->public, sizeof k->public);
+    sodium_mprotect_readonly(k);
+    (void)pthread_mutex_unlock(&signing);
 }
 
 void node_keys_public(const struct node_keys *k, uint8_t pk[NODE_KEYS_PUBLIC_BYTES])
 {
+    (void)pthread_mutex_lock(&signing);
     memcpy(pk, k->public, NODE_KEYS_PUBLIC_BYTES);
+    (void)pthread_mutex_unlock(&signing);
 }
 
 int node_keys_escrow(const struct node_keys *k,
                      const uint8_t recovery_public[NODE_KEYS_PUBLIC_BYTES],
                      uint8_t out[NODE_KEYS_ESCROW_BYTES], struct base_err *err)
 {
-    if (crypto_box_seal(out, k->data, SEALED_BYTES, recovery_public) != 0)
+    (void)pthread_mutex_lock(&signing);
+    int sealed = crypto_box_seal(out, k->data, SEALED_BYTES, recovery_public);
+    (void)pthread_mutex_unlock(&signing);
+    if (sealed != 0)
         return base_fail(err, BASE_EINVALID, "the recovery key is not a usable public key");
     return 0;
 }

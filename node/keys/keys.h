@@ -99,6 +99,8 @@ int node_keys_signing_make(const char *dir, const struct node_keys *k,
 int node_keys_signing_open(const char *dir, const struct node_keys_source *source,
                            struct node_keys **out, struct base_err *err); /* BASE_ENOTFOUND */
 int node_keys_signing_take(const char *dir, struct base_err *err);
+/* The signing key of next in the place of k's; any thread may be signing meanwhile. */
+void node_keys_adopt_signing(struct node_keys *k, const struct node_keys *next);
 int node_keys_signing_drop(const char *dir, struct base_err *err); /* none there: fine */
 
 /* A new key file, mode 0400, 64 hex digits. BASE_EEXISTS if there is a file. */
@@ -110,6 +112,9 @@ const uint8_t *node_keys_audit(const struct node_keys *k);
 
 void node_keys_sign(const struct node_keys *k, const void *msg, size_t len,
                     uint8_t sig[NODE_KEYS_SIGNATURE_BYTES]);
+/* And with which key, as one: it may be changed meanwhile. */
+void node_keys_sign_as(const struct node_keys *k, const void *msg, size_t len,
+                       uint8_t sig[NODE_KEYS_SIGNATURE_BYTES], uint8_t pk[NODE_KEYS_PUBLIC_BYTES]);
 void node_keys_public(const struct node_keys *k, uint8_t pk[NODE_KEYS_PUBLIC_BYTES]);
 
 /* What is sealed in keys.sealed, for the tenant's recovery key (X25519): only its secret half opens it. All three keys,

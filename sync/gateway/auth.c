@@ -15,7 +15,8 @@ enum { KEY_BUCKETS = 4096 };
 struct key {
     struct key *next;
     struct base_uuid node, tenant;
-    uint8_t public_key[32];
+    uint8_t public_key[32], former_key[32];
+    int64_t former_upto;
     int64_t since_ms, seen_ms;
 };
 
@@ -139,6 +140,8 @@ static void check_token(struct gateway *gw, struct net_http_exchange *x, const s
     base_uuid_format(&who.node_id, who.node);
     base_uuid_format(&who.tenant_id, who.tenant);
     memcpy(who.public_key, key->public_key, sizeof who.public_key);
+    memcpy(who.former_key, key->former_key, sizeof who.former_key);
+    who.former_upto = key->former_upto;
     memcpy(who.ticket, "\\x", 2);
     for (int i = 0; i < NET_TICKET_BYTES; i++) {
         who.ticket[2 + 2 * i] = digit[token.ticket[i] >> 4];
@@ -157,6 +160,8 @@ static struct key *remember(struct gw_keys *keys, const struct base_uuid *node,
     uint8_t public_key[32];
     const char *t = gw_flight_value(f, 0, 0);
     const char *pk = gw_flight_value(f, 0, 1);
+    const char *former = gw_flight_value(f, 0, 3);
+    const char *upto = gw_flight_value(f, 0, 4);
     if (t == NULL || pk == NULL || !base_uuid_parse(&tenant, t, strlen(t)) ||
         strlen(pk) != 2 + 64 || !seal_hex_decode(public_key, 32, pk + 2, 64))
         return NULL;
@@ -172,6 +177,9 @@ static struct key *remember(struct gw_keys *keys, const struct base_uuid *node,
     (*at)->node = *node;
     (*at)->tenant = tenant;
     memcpy((*at)->public_key, public_key, sizeof public_key);
+    (*at)->former_upto = 0;
+    if (former != NULL && upto != NULL && seal_hex_decode((*at)->former_key, 32, former, 64))
+        (*at)->former_upto = strtoll(upto, NULL, 10);
     (*at)->since_ms = base_clock_monotonic_ms();
     return *at;
 }
@@ -206,8 +214,8 @@ static void on_conn(void *user, int rc, struct gw_pg_conn *conn)
     struct gw_param p = gw_text(a->node_text);
     a->conn = conn;
     (void)gw_flight_add(&a->flight,
-                        "SELECT tenant_id, '\\x' || encode(public_key, 'hex'), status"
-                        " FROM everward.node_key($1::uuid)",
+                        "SELECT tenant_id, '\\x' || encode(public_key, 'hex'), status,"
+                        " encode(former_key, 'hex'), former_upto FROM everward.node_key($1::uuid)",
                         1, &p);
     gw_pg_fly(conn, &a->flight, a, on_key);
 }

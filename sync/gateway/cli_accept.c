@@ -19,6 +19,7 @@ struct accept {
     struct gw_outbox box;
     char tenant[37], name[NAME_BYTES_MAX], status[16], id[37];
     struct gw_who who;
+    PGresult *former;          /* key, life, up to which change */
     int64_t incarnation, head; /* the centre's */
     int64_t inc, first, last;  /* the file's */
     uint8_t chain[CORE_CHAIN_BYTES];
@@ -62,17 +63,48 @@ static int find_node(struct accept *a)
     return code;
 }
 
+/* Keys it had; each may have signed up to where the next one took its place. */
+static int find_keys(struct accept *a)
+{
+    int code = 0;
+    const char *const values[] = {a->tenant, a->who.node};
+    a->former = gw_run(a->cli, &code,
+                       "SELECT encode(public_key, 'hex'), incarnation, upto_seq"
+                       " FROM everward.node_former_key WHERE tenant_id = $1::uuid"
+                       " AND node_id = $2::uuid ORDER BY replaced_at DESC",
+                       2, values);
+    return code;
+}
+
 /* ---- the batches, checked ------------------------------------------------------------------ */
 
-static struct push *decode(struct accept *a, int piece)
+static struct push *decode_by(struct accept *a, int piece, int former)
 {
     size_t from = piece == 0 ? 0 : a->box.ends[piece - 1];
     struct push *p = push_new(&a->gw, &a->who);
+    if (p == NULL)
+        return NULL;
+    if (former >= 0 && seal_hex_decode(p->who.former_key, 32, PQgetvalue(a->former, former, 0), 64))
+        p->who.former_upto = strtoll(PQgetvalue(a->former, former, 2), NULL, 10);
+    push_decode_bytes(p, a->box.bytes.data + from, a->box.ends[piece] - from);
+    return p;
+}
+
+static struct push *decode(struct accept *a, int piece)
+{
+    struct push *p = decode_by(a, piece, -1);
+    for (int i = 0; p != NULL && p->status != 0 && strcmp(p->code, "bad_signature") == 0 &&
+                    i < PQntuples(a->former);
+         i++) {
+        if (strtoll(PQgetvalue(a->former, i, 1), NULL, 10) != p->inc)
+            continue;
+        push_done(p);
+        p = decode_by(a, piece, i);
+    }
     if (p == NULL) {
         (void)base_fail(&a->err, BASE_ENOMEM, "out of memory");
         return NULL;
     }
-    push_decode_bytes(p, a->box.bytes.data + from, a->box.ends[piece] - from);
     if (p->status == 0)
         return p;
     (void)base_fail(&a->err, p->status == 503 ? BASE_ENOMEM : BASE_EINVALID,
@@ -357,6 +389,8 @@ static int run(struct accept *a, const char *secret_path)
     if (rc != 0)
         return gw_complain(GW_EXIT_REFUSED, err.text, "nothing was changed; export anew");
     int code = find_node(a);
+    if (code == 0)
+        code = find_keys(a);
     if (code != 0)
         return code;
     if (check_all(a) != 0)
@@ -387,6 +421,7 @@ int gw_cmd_outbox_accept(struct gw_cli *cli)
     }
     (void)uv_run(&a->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&a->loop);
+    PQclear(a->former);
     seal_wipe(&a->who, sizeof a->who);
     free(a);
     return code;

@@ -62,7 +62,9 @@ struct gw_who {
     char node[BASE_UUID_CHARS + 1], tenant[BASE_UUID_CHARS + 1];
     char ticket[2 + 2 * NET_TICKET_BYTES + 1]; /* bytea in hex; the database checks it */
     uint8_t public_key[32];
-    bool late; /* it does not ask itself: the ticket is an operator's permit */
+    uint8_t former_key[32]; /* before the last rotation: it may have signed up to former_upto */
+    int64_t former_upto;    /* 0: there was none */
+    bool late;              /* it does not ask itself: the ticket is an operator's permit */
 };
 
 /* Checks the exchange's token; answers 401/503 itself if that fails, else calls back. */
@@ -88,7 +90,7 @@ void gw_reply_failed(struct gateway *gw, struct net_http_exchange *x, const stru
 /* The endpoints, each registering its routes. */
 int gw_routes_node(struct gateway *gw, struct base_err *err); /* enrol, ca, hello, catalog */
 int gw_routes_life(struct gateway *gw, struct base_err *err); /* lineage, rejoin */
-int gw_routes_keys(struct gateway *gw, struct base_err *err); /* readmit */
+int gw_routes_keys(struct gateway *gw, struct base_err *err); /* readmit, rotate */
 int gw_routes_push(struct gateway *gw, struct base_err *err);
 int gw_routes_feed(struct gateway *gw, struct base_err *err);
 int gw_routes_fill(struct gateway *gw, struct base_err *err); /* bootstrap, verify */

@@ -95,8 +95,11 @@ static bool check_signature(struct push *p, const char *header, size_t header_le
     base_buf_char(&msg, '\n');
     base_buf_add(&msg, chain_text, CHAIN_TEXT);
     int rc = base_buf_check(&msg);
-    bool ok = rc == 0 && seal_base64url_decode(sig, sizeof sig, &len, sig_text, strlen(sig_text)) &&
-              len == sizeof sig && seal_verify(sig, msg.data, msg.len, p->who.public_key);
+    bool ok =
+        rc == 0 && seal_base64url_decode(sig, sizeof sig, &len, sig_text, strlen(sig_text)) &&
+        len == sizeof sig &&
+        (seal_verify(sig, msg.data, msg.len, p->who.public_key) ||
+         (p->last <= p->who.former_upto && seal_verify(sig, msg.data, msg.len, p->who.former_key)));
     base_buf_release(&msg);
     if (rc != 0) {
         (void)base_fail(&p->err, rc, "the signature could not be checked");

@@ -133,6 +133,8 @@ def attacks(t):
         plain.append(("POST", "/sync/v1/audit", audit_body(name)))
         plain.append(("POST", "/sync/v1/enrol", json_body(format="everward-enrol/1", token=gc.b64(name.encode()), public_key=gc.b64(b"k" * 32), name="x",
                                                           ticket_hash="0" * 64)))
+        plain.append(("POST", "/sync/v1/rotate", json_body(format="everward-rotate/1", last_seq=0, node=name, tenant=t.tenant,
+                                                           public_key=gc.b64(b"k" * 32), sig=gc.b64(b"s" * 64), next_sig=gc.b64(b"s" * 64))))
         plain.append(("POST", "/sync/v1/readmit", json_body(format="everward-readmit/1", token=gc.b64(name.encode()), node=name, last_seq=0,
                                                             public_key=gc.b64(b"k" * 32), ticket_hash="0" * 64, sig=gc.b64(b"s" * 64),
                                                             next_sig=gc.b64(b"s" * 64))))
