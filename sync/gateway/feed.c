@@ -465,6 +465,8 @@ static void on_opened(void *user, struct gw_flight *f)
 {
     struct poll *p = user;
     if (f->rc != 0) {
+        if (p->leads != NULL && f->failed == GW_ENTER_QUERY && f->rc == BASE_EINVALID)
+            p->leads->again = true; /* it alone is not let in any more: the next one leads */
         leader_done(p, -1);
         gw_pg_give(p->conn);
         gw_reply_failed(p->gw, p->x, f, "feed");

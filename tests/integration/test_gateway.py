@@ -378,6 +378,27 @@ class Feed(Case):
         limit = 0.25 + (0.25 if "asan" in gc.BUILD else 0)  # unpacking starts another program
         self.assertLess(got["at"] - written, limit)
 
+    def test_a_poll_of_a_node_revoked_meanwhile_takes_no_news_from_the_others(self):
+        n, gone, author = new_node(), new_node(), new_node()
+        after = n.feed(n.hello()[1]["head"])[1][-1]["done"]
+        got, threads = {}, []
+        waiting = gw.metrics()["feed_waiting"]
+        for i, node in enumerate((n, gone)):  # the last to come is asked first
+            node.current_token()
+            threads.append(threading.Thread(target=lambda node=node: got.__setitem__(node, node.feed(after, 8)), daemon=True))
+            threads[-1].start()
+            end = time.monotonic() + 5
+            while gw.metrics()["feed_waiting"] < waiting + i + 1 and time.monotonic() < end:
+                time.sleep(0.01)
+        self.assertEqual(gw.metrics()["feed_waiting"], waiting + 2)
+        gw.cli("node", "revoke", gone.node, "--tenant", "Alder")
+        p = str(uuid.uuid4())
+        self.ok(author.push([author.insert("patient", PATIENT, row=p)]))
+        for t in threads:
+            t.join(30)
+        self.assertEqual(got[gone][0], 403)
+        self.assertIn(p, [r[2][0] for r in got[n][1] if isinstance(r, list)])
+
     def test_a_poll_without_news_ends_in_time(self):
         n = new_node()
         after = n.hello()[1]["head"]

@@ -167,6 +167,33 @@ class Accept(Case):
         n.stop()
 
 
+class Both(Case):
+    def test_a_node_that_comes_back_after_its_outbox_was_taken_in_sends_only_the_rest(self):
+        n = self.node("Gale")
+        self.revoke(n)
+        made = [n.tablet().create("patient", self.patient(i))["id"] for i in range(3)]
+        path = self.export(n)
+        self.assertEqual(self.accepted(path, "--apply")["applied"], 3)
+        made.append(n.tablet().create("patient", self.patient(3))["id"])
+        later = self.export(n, "later")
+        n.stop()
+        n.command("setup", s.gateway.cli("node", "invite", "Gale", "--tenant", LAKESIDE, "--keep-outbox"), "--keep-outbox")
+        n.start()
+        n.link("up")
+        n.wait_current()
+        self.assertEqual(rows("SELECT DISTINCT p.rev FROM ward.patient p WHERE p.family_name LIKE '%s-%%'" % self.mark), [["1"]])
+        self.assertEqual(self.at_centre(), set(made))
+        self.assertEqual(self.flagged(), sorted(made), "each once")
+        self.assertTrue(n.verify()["equal"])
+        before = self.everything()
+        for file in (path, later):  # of a life that is over: the node has brought it itself
+            done = self.accept(file, "--apply")
+            self.assertEqual(done.returncode, 77, done.stderr)
+            self.assertIn("is of life 1 of the node", done.stderr)
+        self.assertEqual(self.everything(), before)
+        n.stop()
+
+
 class Broken(Case):
     def test_a_run_that_is_killed_between_two_batches_is_finished_by_the_next_one(self):
         n = self.node("Elm")
