@@ -227,6 +227,10 @@ static int rotate_on(struct daemon *d, struct base_err *err)
     int rc = node_cli_key_source(d->cli, &source, key_file, sizeof key_file, err);
     if (rc == 0)
         rc = node_keys_signing_open(d->dir, &source, &next, err);
+    if (rc == 0 && !seal_equal(node_keys_data(next), node_keys_data(d->keys), 32)) {
+        node_keys_free(next); /* of another store: it must never take the place of these */
+        return node_keys_signing_drop(d->dir, err);
+    }
     if (rc == 0)
         node_engine_rotate(d->engine, next);
     return rc;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <sodium.h>
 
 #include "node/keys/internal.h"
@@ -513,14 +514,74 @@ static void another_data_key_is_made_taken_or_dropped(void **state)
     node_keys_free(k);
 }
 
+enum { SIGNATURES = 2000 };
+
+/* Signs while the key is changed under it: each signature is by the key that it says. */
+static void *sign_on(void *user)
+{
+    const struct node_keys *k = user;
+    uint8_t sig[NODE_KEYS_SIGNATURE_BYTES];
+    uint8_t pk[NODE_KEYS_PUBLIC_BYTES];
+    intptr_t wrong = 0;
+    for (int i = 0; i < SIGNATURES; i++) {
+        node_keys_sign_as(k, "x", 1, sig, pk);
+        wrong += crypto_sign_verify_detached(sig, (const uint8_t *)"x", 1, pk) != 0;
+    }
+    return (void *)wrong;
+}
+
+static void another_signing_key_is_made_beside_the_old_one_and_taken(void **state)
+{
+    (void)state;
+    struct base_err err;
+    struct node_keys_source s = with_file(key_path);
+    struct node_keys *k = create(&s);
+    struct node_keys *next = NULL;
+    struct node_keys *opened = NULL;
+    uint8_t public[3][NODE_KEYS_PUBLIC_BYTES];
+    void *wrong = NULL;
+    pthread_t thread;
+    assert_int_equal(node_keys_signing_open(dir, &s, &opened, &err), BASE_ENOTFOUND);
+    assert_int_equal(node_keys_signing_make(dir, k, &s, &next, &err), 0);
+    assert_int_equal(node_keys_signing_make(dir, k, &s, &opened, &err), BASE_EEXISTS);
+    assert_memory_equal(node_keys_data(next), node_keys_data(k), 32);
+    assert_memory_equal(node_keys_audit(next), node_keys_audit(k), 32);
+    node_keys_public(k, public[0]);
+    node_keys_public(next, public[1]);
+    assert_memory_not_equal(public[0], public[1], 32);
+    assert_int_equal(pthread_create(&thread, NULL, sign_on, k), 0);
+    assert_int_equal(node_keys_signing_take(dir, &err), 0);
+    node_keys_adopt_signing(k, next);
+    assert_int_equal(pthread_join(thread, &wrong), 0);
+    assert_null(wrong);
+    assert_int_equal(node_keys_open(dir, &s, &opened, &err), 0);
+    node_keys_public(opened, public[2]);
+    assert_memory_equal(public[1], public[2], 32);
+    node_keys_public(k, public[2]);
+    assert_memory_equal(public[1], public[2], 32);
+    node_keys_free(opened);
+    node_keys_free(next);
+    node_keys_free(k);
+}
+
 static void destroyed_keys_are_gone(void **state)
 {
     (void)state;
     struct base_err err;
     struct node_keys_source s = with_file(key_path);
     struct node_keys *k = create(&s);
+    struct node_keys *waiting[2];
+    assert_int_equal(node_keys_next_make(dir, k, &s, &waiting[0], &err), 0);
+    assert_int_equal(node_keys_signing_make(dir, k, &s, &waiting[1], &err), 0);
+    node_keys_free(waiting[0]);
+    node_keys_free(waiting[1]);
     node_keys_free(k);
     assert_int_equal(node_keys_destroy(dir, key_path, &err), 0);
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/" NODE_KEYS_SIGNING_FILE, dir);
+    assert_int_equal(access(path, F_OK), -1);
+    (void)snprintf(path, sizeof path, "%s/" NODE_KEYS_NEXT_FILE, dir);
+    assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(access(key_path, F_OK), -1);
     assert_int_equal(access(sealed_path, F_OK), -1);
     assert_int_equal(node_keys_open(dir, &s, &k, &err), BASE_ENOTFOUND);
@@ -563,6 +624,7 @@ int main(void)
         CASE(the_escrow_opens_with_the_recovery_key_alone),
         CASE(an_escrow_makes_the_same_keys_under_another_wrapping),
         CASE(another_data_key_is_made_taken_or_dropped),
+        CASE(another_signing_key_is_made_beside_the_old_one_and_taken),
         CASE(destroyed_keys_are_gone),
         CASE(a_hardened_process_dumps_no_core),
     };
