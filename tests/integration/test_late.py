@@ -279,5 +279,27 @@ class Permit(Case):
         rows("DELETE FROM everward.late_accept WHERE file_sha256 = sha256('')")
 
 
+class Restored(Case):
+    """Last: the centre begins another life."""
+
+    def test_a_file_of_the_centres_former_life_overwrites_nothing_that_was_written_since(self):
+        n = self.node("Hazel")
+        seen, moved = (n.tablet().create("patient", self.patient(i)) for i in range(2))
+        n.wait_current()
+        self.revoke(n)
+        for row in (seen, moved):
+            n.tablet().change("patient", row["id"], {"phone": "555 0102"})
+        path = self.export(n)
+        n.kill()
+        s.gateway.cli("timeline", "renew")
+        s.as_app(LAKESIDE, "UPDATE ward.patient SET phone = '555 0199' WHERE id = '%s'" % moved["id"])
+        done = self.accepted(path, "--apply")
+        self.assertEqual((done["applied"], done["contested"]), (2, 1))
+        phone = "SELECT phone FROM ward.patient WHERE id = '%s'"
+        self.assertEqual((one(phone % seen["id"]), one(phone % moved["id"])), ("555 0102", "555 0199"))
+        self.assertEqual(one("SELECT incoming->>'phone' FROM everward.conflict WHERE row_id = '%s' AND state = 'open'" % moved["id"]), "555 0102")
+        self.assertEqual(self.flagged(), sorted([seen["id"], moved["id"]]))
+
+
 if __name__ == "__main__":
     unittest.main()
