@@ -108,16 +108,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)recv(fd, reply, sizeof reply, MSG_DONTWAIT);
         data = cut == NULL ? end : cut + 1;
     }
-    if (waiting != NULL) {
-        struct net_http_exchange *x = waiting;
-        waiting = NULL;
-        net_http_reply(x, 200, "text/plain", "late", 4);
+    while (waiting != NULL || stream != NULL) { /* once answered, the next of a pipeline is asked */
+        if (waiting != NULL) {
+            struct net_http_exchange *x = waiting;
+            waiting = NULL;
+            net_http_reply(x, 200, "text/plain", "late", 4);
+        }
+        if (stream != NULL) {
+            net_http_stream_close(stream);
+            stream = NULL;
+        }
+        turn();
     }
-    if (stream != NULL) {
-        net_http_stream_close(stream);
-        stream = NULL;
-    }
-    turn();
     (void)close(fd);
     turn();
     struct net_http_counts counts;
