@@ -156,9 +156,9 @@ def name_of(rng, sex):
 
 
 class Hospital:
-    def __init__(self, seed, patients, wards, days, name, observations, until):
+    def __init__(self, seed, patients, wards, days, name, rooms, observations, until):
         self.seed, self.days, self.name = seed, days, name
-        self.rooms = max(ROOMS, -(-patients // (wards * (BEDS_IN_ROOM - 1) * (YEARS * 365 // days))))
+        self.rooms = max(rooms, -(-patients // (wards * (BEDS_IN_ROOM - 1) * (YEARS * 365 // days))))
         self.observations = observations
         self.times = Times(until)
         self.now = int(until.timestamp())
@@ -476,9 +476,9 @@ class Stay:
                 "specimen": [{"reference": "Specimen/" + specimen}], "conclusion": "Within reference ranges"})])
 
 
-def make(folder, *, seed, patients, wards, days, name, observations=None, until=None, progress=None):
+def make(folder, *, seed, patients, wards, days, name, rooms=ROOMS, observations=None, until=None, progress=None):
     """Writes all files into folder; returns how many resources of each type."""
-    hospital = Hospital(seed, patients, wards, days, name, observations, until or parse_time(UNTIL))
+    hospital = Hospital(seed, patients, wards, days, name, rooms, observations, until or parse_time(UNTIL))
     files = Files(folder)
     complete = False
     try:

@@ -47,7 +47,7 @@ export const isOurs = (code) => code === BP || code === NEWS || code in CODES;
 const ROUND_MS = 20 * 60000;
 export function rounds(rows) {
   const corrected = new Set(rows.map((r) => r.corrects_id).filter(Boolean));
-  const sorted = rows.filter((r) => isOurs(r.code) && !corrected.has(r.id)).sort((a, b) => ms(b.effective_at) - ms(a.effective_at));
+  const sorted = rows.filter((r) => isOurs(r.code) && !corrected.has(r.id)).sort((a, b) => ms(b.effective_at) - ms(a.effective_at) || (a.id < b.id ? 1 : -1)); // of one moment the one written last
   const out = [];
   for (const r of sorted) {
     const at = ms(r.effective_at);

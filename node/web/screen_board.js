@@ -10,7 +10,10 @@ import { Failed, Icon, PatientLine, Score, SyncMark, fullName, initials } from '
 
 const LAST = 'everward.ward'; // which ward this tablet showed last: an id, no patient
 const ABOUT = new Set(['bed_stay', 'encounter', 'allergy', 'observation', 'task', 'patient', 'location', 'conflict']);
-const REFRESH_MS = 1000; // at most so often; the first change is shown at once
+const SINGLY = 5; // so many patients are fetched one by one, more with the whole board
+const RETRY_MS = 5000;
+const REFRESH_MS = 1000; // the whole board at most so often; the first change is shown at once
+const SINGLE_MS = 150; // one patient costs the node little, and what was just saved must not wait for the last one's acknowledgement
 
 export function Wards() {
   const [wards, setWards] = useState(null);
@@ -31,6 +34,16 @@ export function Wards() {
 
 const place = new Intl.Collator('en', { numeric: true });
 
+// A day of rounds is worked out once for each reply about its patient: a change of one does not cost the others'.
+const worked = new WeakMap();
+function roundsOf(s) {
+  if (!worked.has(s)) {
+    const list = rounds(s.observations || []);
+    worked.set(s, { rounds: list, scored: lastScore(list) });
+  }
+  return worked.get(s);
+}
+
 // The reply as cards: one for each bed with somebody in it.
 export function arrange(board) {
   const bed = new Map(board.places.map((p) => [p.id, p]));
@@ -39,8 +52,7 @@ export function arrange(board) {
     const at = bed.get(s.stay.location_id);
     const id = at && at.kind === 'bed' ? at.id : s.stay.id;
     if (!cards.has(id)) cards.set(id, { id, place: at, people: [] });
-    const list = rounds(s.observations || []);
-    cards.get(id).people.push({ ...s, rounds: list, scored: lastScore(list) });
+    cards.get(id).people.push({ ...s, ...roundsOf(s) });
   }
   const taken = new Set([...cards.keys()]);
   const free = board.places.filter((p) => p.kind === 'bed' && !taken.has(p.id)).sort((a, b) => place.compare(a.name, b.name));
@@ -106,13 +118,28 @@ function Card({ card, ward, privacy }) {
     ${card.people.map((p) => html`<${Person} key=${p.stay.id} p=${p} privacy=${privacy} />`)}</li>`;
 }
 
-// The board as it is at the node, kept fresh: first change at once, then at most once a second; one patient's where that is enough.
+// The cards' nodes; one whose people are as they were is not drawn anew (preact passes over a node that it has seen).
+function useCards(cards, ward, privacy) {
+  const tick = useTick(30);
+  const kept = useRef(new Map());
+  const next = new Map();
+  for (const c of cards) {
+    const about = [tick, privacy, ward.name, c.place && c.place.name, ...c.people.flatMap((p) => [p.rounds, (p.namesakes || []).map((x) => x.p.stay.id + (x.c.place ? x.c.place.name : '')).join()])];
+    const was = kept.current.get(c.id);
+    const same = was && was.about.length === about.length && was.about.every((v, i) => v === about[i]);
+    next.set(c.id, same ? was : { about, node: html`<${Card} key=${c.id} card=${c} ward=${ward} privacy=${privacy} />` });
+  }
+  kept.current = next;
+  return [...next.values()].map((k) => k.node);
+}
+
+// The board as it is at the node, kept fresh: first change at once, then at most once a second; some patients' where that is enough.
 function useBoard(id) {
   const [board, setBoard] = useState(held('board ' + id));
   const [problem, setProblem] = useState(null);
   const shown = useRef(board);
   useEffect(() => {
-    let over = false, timer = 0, last = 0, all = false, running = false;
+    let over = false, timer = 0, next = 0, all = false, running = false;
     const patients = new Set();
     const keep = (b) => {
       shown.current = b;
@@ -126,20 +153,27 @@ function useBoard(id) {
       timer = 0;
       if (running || over) return;
       running = true;
-      last = Date.now();
-      const one = !all && shown.current && patients.size === 1 ? [...patients][0] : null;
+      const some = !all && shown.current && patients.size <= SINGLY ? [...patients] : [];
+      next = Date.now() + (some.length ? SINGLE_MS : REFRESH_MS);
       all = false;
       patients.clear();
       try {
-        const b = await read(`wards/${id}/board${one ? `?patient_id=${one}` : ''}`);
-        if (!over) one ? patch(one, b) : keep(b);
+        for (const one of some) {
+          const b = await read(`wards/${id}/board?patient_id=${one}`);
+          if (!over) patch(one, b);
+        }
+        const b = some.length ? null : await read(`wards/${id}/board`);
+        if (b && !over) keep(b);
       } catch (p) {
+        for (const one of some) patients.add(one);
+        if (!some.length) all = true;
+        next = Date.now() + RETRY_MS;
         if (!over) setProblem(p);
       }
       running = false;
       if (patients.size || all) plan();
     };
-    const plan = () => { if (!timer && !running) timer = setTimeout(run, Math.max(0, last + REFRESH_MS - Date.now())); };
+    const plan = () => { if (!timer && !running) timer = setTimeout(run, Math.max(0, next - Date.now())); };
     all = true;
     run();
     const stop = watch((e) => {
@@ -148,8 +182,7 @@ function useBoard(id) {
       else all = true;
       plan();
     });
-    const poll = setInterval(() => { if (problem) { all = true; plan(); } }, 5000);
-    return () => { over = true; stop(); clearTimeout(timer); clearInterval(poll); };
+    return () => { over = true; stop(); clearTimeout(timer); };
   }, [id]);
   return [board, problem];
 }
@@ -158,15 +191,15 @@ export function Board({ args: [id] }) {
   const [board, problem] = useBoard(id);
   const [privacy] = useShared('privacy');
   const [sick, setSick] = useState(false);
-  useTick(30);
   useEffect(() => localStorage.setItem(LAST, id), [id]);
   const view = useMemo(() => board && arrange(board), [board]);
+  const cards = view ? [...view.cards].sort(sick ? (a, b) => worst(b) - worst(a) || byBed(a, b) : byBed) : [];
+  const nodes = useCards(cards, view ? view.ward : {}, privacy);
   if (!view) return problem ? html`<${Failed} problem=${problem} onRetry=${() => location.reload()} />` : html`<p class="center">${T.loading}</p>`;
-  const cards = [...view.cards].sort(sick ? (a, b) => worst(b) - worst(a) || byBed(a, b) : byBed);
   return html`<div class="boardhead"><h1>${view.ward.name}</h1><span class="muted">${T.board.patients(view.cards.reduce((n, c) => n + c.people.length, 0))} · ${T.board.asOf(clock(ms(board.now)))}</span>
       <span class="gap"></span><button class="plain" aria-pressed=${sick} onClick=${() => setSick(!sick)}>${sick ? T.board.sortBed : T.board.sortScore}</button><a class="button plain" href=${`#/ward/${id}/paper`}>${T.nav.print}</a><a class="button plain" href="#/wards">${T.nav.wards}</a></div>
     ${problem && problem.status !== 0 ? html`<${Failed} problem=${problem} />` : null}
     ${cards.length === 0 ? html`<p>${T.board.empty}</p>` : null}
-    <ul class="board">${cards.map((c) => html`<${Card} key=${c.id} card=${c} ward=${view.ward} privacy=${privacy} />`)}</ul>
+    <ul class="board">${nodes}</ul>
     ${view.free.length ? html`<p class="free"><b>${T.board.free}:</b> ${view.free.map((b) => b.name.replace(view.ward.name + ' ', '')).join(', ')}</p>` : null}`;
 }

@@ -62,9 +62,10 @@ export function notice(kind, text) {
 
 // Words like "2 min ago" grow old by themselves.
 export function useTick(seconds) {
-  const [, again] = useState(0);
+  const [n, again] = useState(0);
   useEffect(() => {
-    const t = setInterval(() => again((n) => n + 1), seconds * 1000);
+    const t = setInterval(() => again((k) => k + 1), seconds * 1000);
     return () => clearInterval(t);
   }, []);
+  return n;
 }

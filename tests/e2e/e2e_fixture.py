@@ -23,7 +23,7 @@ import stack  # noqa: E402
 
 ARTEFACTS = os.path.join(ROOT, "build", "e2e")
 NEEDS = ("node", "npm", "chromium", "certutil")
-TENANT, PATIENTS = "Lakeside", 60
+TENANT = "Lakeside"
 ANSWER_S = 90
 
 
@@ -47,23 +47,23 @@ def modules():
     shutil.copyfile(lock, mark)
 
 
-def hospital(s):
+def hospital(s, patients=60, wards=2, more=()):
     folder = os.path.join(s.folder, "fhir")
     now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0).isoformat()
-    subprocess.run([os.path.join(ROOT, "packaging", "synthetic-hospital"), "--seed", "7", "--patients", str(PATIENTS), "--wards", "2",
-                    "--days", "1", "--until", now, "--out", folder, "--quiet"], check=True)
+    subprocess.run([os.path.join(ROOT, "packaging", "synthetic-hospital"), "--seed", "7", "--patients", str(patients), "--wards", str(wards),
+                    "--days", "1", "--until", now, "--out", folder, "--quiet", *more], check=True)
     s.gateway.cli("import", "fhir", folder, "--tenant", TENANT)
 
 
 class World:
-    def __init__(self, scenarios, nodes=("Alder", "Birch")):
+    def __init__(self, scenarios, nodes=("Alder", "Birch"), **size):
         modules()
         os.makedirs(ARTEFACTS, exist_ok=True)
         self.stack = stack.Stack().start()
         self.process = None
         try:
             self.stack.tenant(TENANT)
-            hospital(self.stack)
+            hospital(self.stack, **size)
             self.nodes = {n: self.stack.node(n, TENANT) for n in nodes}
             self.process = subprocess.Popen(["node", os.path.join(HERE, "driver.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             text=True, cwd=HERE)
