@@ -49,6 +49,11 @@ static const struct command {
      "Puts a backup into an empty state folder; with escrow and recovery key also if the wrapping "
      "key is lost.",
      node_cmd_restore},
+    {"downtime",
+     "key --secret-file F|--passphrase-file F; open FOLDER --out DIR --secret-file F|"
+     "--passphrase-file F",
+     "Makes the key that downtime packs are sealed for; opens them on any machine, without a node.",
+     node_cmd_downtime},
     {"keys",
      "rewrap file PATH|passphrase FILE|credential; rotate; rotate-signing; escrow; "
      "accept-recovery KEY",
@@ -99,6 +104,12 @@ static const char **valued(struct node_cli *cli, const char *arg)
         return &cli->escrow;
     if (strcmp(arg, "--recovery-key") == 0)
         return &cli->recovery_key;
+    if (strcmp(arg, "--out") == 0)
+        return &cli->out;
+    if (strcmp(arg, "--secret-file") == 0)
+        return &cli->secret_file;
+    if (strcmp(arg, "--passphrase-file") == 0)
+        return &cli->passphrase_file;
     return strcmp(arg, "--host") == 0 ? &cli->host : NULL;
 }
 

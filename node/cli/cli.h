@@ -29,6 +29,8 @@ struct node_cli {
     const char *state_dir;             /* --state-dir, or NULL */
     const char *name, *host;           /* --name, --host of setup */
     const char *escrow, *recovery_key; /* files; restore */
+    const char *out;                   /* folder; downtime open */
+    const char *secret_file, *passphrase_file; /* downtime */
     bool json, origin, verify, keep_outbox;
     int word_count;
     const char *words[NODE_CLI_WORDS_MAX]; /* behind the command */
@@ -55,6 +57,7 @@ int node_cmd_conflicts(struct node_cli *cli);
 int node_cmd_export_outbox(struct node_cli *cli);
 int node_cmd_backup(struct node_cli *cli);
 int node_cmd_restore(struct node_cli *cli);
+int node_cmd_downtime(struct node_cli *cli);
 int node_cmd_keys(struct node_cli *cli);
 int node_cmd_pair(struct node_cli *cli);
 int node_cmd_users(struct node_cli *cli);

@@ -88,7 +88,8 @@ static void print_status(const cJSON *o)
                  {"last pull", "last_pull_at"},
                  {"replica equal", "replica_equal"},
                  {"verified", "verified_at"},
-                 {"clock offset, ms", "clock_offset_ms"}};
+                 {"clock offset, ms", "clock_offset_ms"},
+                 {"downtime pack", "downtime_refreshed_at"}};
     (void)printf("%s\n", node_cli_text_of(o, "state"));
     if (strcmp(node_cli_text_of(o, "reason"), "-") != 0)
         (void)printf("  %s\n", node_cli_text_of(o, "reason"));

@@ -22,6 +22,7 @@
 #include "node/cli/identity.h"
 #include "node/cli/lan_cert.h"
 #include "node/cli/setup.h"
+#include "node/paper/paper.h"
 #include "sync/base/clock.h"
 #include "sync/base/log.h"
 #include "sync/base/sandbox.h"
@@ -52,6 +53,7 @@ struct daemon {
     struct node_engine *engine;
     struct node_api *api;
     struct node_control *control;
+    struct node_paper *paper; /* NULL: no downtime folder */
     char *cert, *key, *ca;
     char *client_secret; /* at the identity provider; NULL: none */
     bool stopping;
@@ -342,13 +344,22 @@ static void api_stopped(void *user)
         engine_stopped(d);
 }
 
-static void control_stopped(void *user)
+static void paper_stopped(void *user)
 {
     struct daemon *d = user;
     if (d->api != NULL)
         node_api_stop(d->api, api_stopped, d);
     else
         api_stopped(d);
+}
+
+static void control_stopped(void *user)
+{
+    struct daemon *d = user;
+    if (d->paper != NULL)
+        node_paper_stop(d->paper, paper_stopped, d);
+    else
+        paper_stopped(d);
 }
 
 static void stop(struct daemon *d)
@@ -442,6 +453,29 @@ static void on_store_failed(void *user, int rc, const char *text)
     base_log(BASE_LOG_ERROR, "store", "%s: %s", base_code_name(rc), text);
 }
 
+static void paper_changed(void *user, const struct node_paper_state *s)
+{
+    struct daemon *d = user;
+    node_engine_downtime(d->engine, s->refreshed_at, s->problem);
+}
+
+static int start_paper(struct daemon *d, struct base_err *err)
+{
+    const struct base_config *c = d->cli->config;
+    struct node_paper_config p = {.folder = base_config_text(c, "downtime", "folder"),
+                                  .every_s = (int)base_config_int(c, "downtime", "every_s"),
+                                  .days = (int)base_config_int(c, "downtime", "days")};
+    if (p.folder[0] == '\0')
+        return 0;
+    if (p.folder[0] != '/' || strlen(p.folder) > NODE_PATH_BYTES_MAX / 2)
+        return base_fail(err, BASE_EINVALID, "downtime.folder must be a full path");
+    if (!seal_pack_key_parse(&p.key, base_config_text(c, "downtime", "key")))
+        return base_fail(err, BASE_EINVALID,
+                         "downtime.key is not what `everward downtime key` printed");
+    node_engine_downtime(d->engine, "", "");
+    return node_paper_start(&d->paper, &d->loop, d->store, &p, d, paper_changed, err);
+}
+
 static int start_all(struct daemon *d, struct base_err *err)
 {
     int rc = node_store_open(&d->store, &d->loop, d->dir, node_keys_data(d->keys), err);
@@ -454,6 +488,8 @@ static int start_all(struct daemon *d, struct base_err *err)
         rc = rotate_on(d, err);
     if (rc == 0)
         rc = start_api(d, err);
+    if (rc == 0)
+        rc = start_paper(d, err);
     if (rc == 0)
         rc = node_control_start(&d->control, &d->loop, d->dir, d->store, d->engine, err);
     if (rc == 0) {
@@ -521,6 +557,9 @@ static int enter_sandbox(struct daemon *d, struct base_err *err)
     for (char *dir = strtok_r(dirs, ":", &rest); dir != NULL; dir = strtok_r(NULL, ":", &rest))
         if (count < BASE_SANDBOX_FOLDERS_MAX)
             box.folders[count++] = dir;
+    const char *packs = base_config_text(d->cli->config, "downtime", "folder");
+    if (packs[0] != '\0' && count < BASE_SANDBOX_FOLDERS_MAX)
+        box.folders[count++] = packs;
     int64_t port = base_config_int(d->cli->config, "api", "port");
     box.bind_low_ports = port > 0 && port < 1024;
     if (rc == 0)
@@ -545,6 +584,7 @@ int node_cmd_serve(struct node_cli *cli)
         d->exit_code = node_cli_fail(&err);
     else
         run(d);
+    node_paper_free(d->paper);
     node_keys_free(d->keys);
     if (d->key != NULL)
         seal_wipe(d->key, strlen(d->key));

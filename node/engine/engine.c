@@ -168,7 +168,8 @@ static int refresh_run(struct node_job *job, struct node_db *db, struct base_err
 static enum node_state state_of(const struct node_engine *e)
 {
     const struct node_sync_state *s = &e->status.sync;
-    if (e->fence[0] != '\0' || s->quarantined > 0 || e->witness[0] != '\0')
+    if (e->fence[0] != '\0' || s->quarantined > 0 || e->witness[0] != '\0' ||
+        e->status.downtime_problem[0] != '\0')
         return NODE_ATTENTION;
     if (!e->session.link_open || !e->session.greeted)
         return NODE_OFFLINE;
@@ -187,6 +188,8 @@ static void write_reason(struct node_engine *e)
         (void)snprintf(out, bytes, "%s", e->fence);
     else if (e->status.sync.quarantined == 0 && e->witness[0] != '\0')
         (void)snprintf(out, bytes, "%s", e->witness);
+    else if (e->status.sync.quarantined == 0 && e->status.downtime_problem[0] != '\0')
+        (void)snprintf(out, bytes, "%s", e->status.downtime_problem);
     else if (e->status.state == NODE_ATTENTION)
         (void)snprintf(out, bytes, "%lld changes are quarantined; see `everward quarantine list`",
                        (long long)e->status.sync.quarantined);
@@ -227,6 +230,16 @@ static void update_status(struct node_engine *e)
     }
     for (int i = 0; i < e->on_status_count; i++)
         e->on_status[i](e->on_status_user[i]);
+}
+
+void node_engine_downtime(struct node_engine *e, const char *refreshed_at, const char *problem)
+{
+    if (e->stopping)
+        return;
+    e->status.downtime = true;
+    (void)snprintf(e->status.downtime_at, sizeof e->status.downtime_at, "%s", refreshed_at);
+    (void)snprintf(e->status.downtime_problem, sizeof e->status.downtime_problem, "%s", problem);
+    update_status(e);
 }
 
 static void refresh_done(struct node_job *job)

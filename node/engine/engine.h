@@ -58,6 +58,9 @@ struct node_engine_status {
     char audit_witness[256]; /* why the centre does not believe the audit trail; "" while it does */
     int64_t audit_sent;      /* entries the centre has taken in this life; -1: none yet */
     char audit_sent_at[32];
+    char downtime_at[32];        /* the downtime folder's last refresh; "" none */
+    char downtime_problem[256];  /* "" none */
+    bool downtime;               /* a folder is configured */
     struct node_sync_state sync; /* as of the last read, at most 1 s old while anything moves */
 };
 
@@ -66,6 +69,8 @@ int node_engine_start(struct node_engine **out, struct uv_loop_s *loop, struct n
 void node_engine_stop(struct node_engine *e, void (*stopped)(void *user), void *user);
 void node_engine_status(const struct node_engine *e, struct node_engine_status *out);
 void node_engine_kick(struct node_engine *e); /* sync now; also after every local write */
+/* How the downtime folder does, for the status: a problem is a reason for attention. */
+void node_engine_downtime(struct node_engine *e, const char *refreshed_at, const char *problem);
 /* Kept over restarts; kept (may be NULL) is called once it is, or could not be (rc). */
 void node_engine_link(struct node_engine *e, bool open, void *user,
                       void (*kept)(void *user, int rc));

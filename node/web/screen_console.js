@@ -53,6 +53,7 @@ function Facts({ s }) {
     <${Fact} name=${C.contact}>${s.last_contact_at ? since(s.last_contact_at) : T.sync.noTime}<//>
     <${Fact} name=${C.push}>${s.last_push_at ? since(s.last_push_at) : T.sync.noTime}<//><${Fact} name=${C.pull}>${s.last_pull_at ? since(s.last_pull_at) : T.sync.noTime}<//>
     <${Fact} name=${C.copy}>${equal}${s.verified_at ? html` <span class="muted">${since(s.verified_at)}</span>` : null}<//>
+    <${Fact} name=${C.downtime}>${!s.downtime_folder ? C.noDowntime : s.downtime_refreshed_at ? since(s.downtime_refreshed_at) : C.downtimeWaits}${s.downtime_problem ? html` <b>${s.downtime_problem}</b>` : null}<//>
     <${Fact} name=${C.cut}>${s.cursor} / ${s.head < 0 ? '?' : s.head}<//><${Fact} name=${C.clock}>${s.clock_offset_ms === null ? T.unknown : `${s.clock_offset_ms} ms`}<//>
     <${Fact} name=${C.catalog}>${s.catalog_version}<//><${Fact} name=${C.node}>${s.node} · ${s.site} · ${s.tenant}<//><${Fact} name=${C.id}><code>${s.node_id}</code> (${s.incarnation})<//></dl>`;
 }
