@@ -13,6 +13,8 @@ export function useChart(id) {
   const [chart, setChart] = useState(held('chart ' + id));
   const [problem, setProblem] = useState(null);
   const [turn, setTurn] = useState(0);
+  const [session] = useShared('session');
+  const glass = ((session && session.break_glass) || []).map((g) => g.id).join(); // once it ends, the chart is asked for anew
   useEffect(() => {
     let over = false, timer = 0, last = 0, running = false, dirty = false;
     const run = async () => {
@@ -25,6 +27,9 @@ export function useChart(id) {
         hold('chart ' + id, c);
         if (!over) { setChart(c); setProblem(null); }
       } catch (p) {
+        const barred = p.status === 403 || p.status === 404;
+        if (barred) hold('chart ' + id, null);
+        if (barred && !over) setChart(null);
         if (!over) setProblem(p);
       }
       running = false;
@@ -37,7 +42,7 @@ export function useChart(id) {
     run();
     const stop = watch((e) => { if (e.kind === 'reset' || e.patient_id === id || (e.table === 'patient' && e.id === id)) plan(); });
     return () => { over = true; stop(); clearTimeout(timer); };
-  }, [id, turn]);
+  }, [id, turn, glass]);
   return [chart, problem, () => setTurn(turn + 1)];
 }
 

@@ -3,7 +3,7 @@ import { html, useEffect, useState } from './preact.js';
 import { T } from './strings.js';
 import { read, request } from './api.js';
 import { get, set, useShared, useTick } from './state.js';
-import { clock } from './time.js';
+import { clock, ms, now } from './time.js';
 import { Alert, Choice, Field, Icon, problemText } from './ui.js';
 
 const G = T.glass;
@@ -43,8 +43,11 @@ export function Glass({ args: [id] }) {
 
 export function GlassBanner() {
   const [session] = useShared('session');
-  useTick(20);
+  const tick = useTick(20);
   const open = (session && session.break_glass) || [];
+  useEffect(() => {
+    if (open.some((g) => ms(g.ends_at) <= now())) read('session').then((s) => set({ session: s })).catch(() => {});
+  }, [tick]);
   const end = async (g) => {
     await request('DELETE', `/api/v1/break-glass/${g.id}`).catch(() => {});
     const s = await read('session').catch(() => null);

@@ -142,6 +142,23 @@ class World:
         """Source, who measured, who entered, of the newest observation at the centre."""
         return self.stack.as_app(TENANT, "SELECT source, performed_by, recorded_by FROM ward.observation ORDER BY recorded_at::text DESC LIMIT 1")
 
+    def do_ward_nurse(self, node, username):
+        """A nurse who sees the patients of one ward, as a hospital may say; the id of a patient who lies in another."""
+        s = self.stack
+        s.as_app(TENANT, "INSERT INTO ward.role_permission (id, tenant_id, role, table_name, actions) SELECT gen_random_uuid(), tenant_id, 'ward_nurse', "
+                         "table_name, CASE WHEN table_name IN ('location', 'staff') THEN actions ELSE replace(actions, 'read', 'read:ward') END "
+                         "FROM ward.role_permission WHERE role = 'nurse'")
+        s.gateway.cli("staff", "add", "--tenant", TENANT, "--username", username, "--name", "Pia Wold", "--role", "ward_nurse",
+                      "--password-file", "-", input=stack.PASSWORD + "\n")
+        s.as_app(TENANT, "UPDATE ward.staff_role SET location_id = (SELECT id FROM ward.location WHERE kind = 'ward' ORDER BY name LIMIT 1) "
+                         f"WHERE staff_id = (SELECT id FROM ward.staff WHERE username = '{username}')")
+        head = int(s.db.one("postgres", f"SELECT head FROM everward.feed_head WHERE tenant_id = '{s.tenants[TENANT]}'"))
+        self.nodes[node].wait(lambda st: st["cursor"] > head or st["cursor"] == st["head"])
+        return s.as_app(TENANT, """WITH RECURSIVE below AS (
+            SELECT id FROM (SELECT id FROM ward.location WHERE kind = 'ward' ORDER BY name DESC LIMIT 1) w
+            UNION ALL SELECT l.id FROM ward.location l JOIN below b ON l.parent_id = b.id)
+            SELECT patient_id FROM ward.bed_stay WHERE location_id IN (SELECT id FROM below) AND status = 'active' AND ended_at IS NULL LIMIT 1""")[0][0]
+
     def do_phone(self, id):
         return self.stack.as_app(TENANT, f"SELECT phone FROM ward.patient WHERE id = '{id}'")[0][0]
 

@@ -40,9 +40,9 @@ export async function done(world, ...tablets) {
   }
 }
 
-export async function login(world, t) {
+export async function login(world, t, user = world.facts.user) {
   await t.page.goto(t.base + '/');
-  await t.page.fill('#name', world.facts.user);
+  await t.page.fill('#name', user);
   await t.page.fill('#password', world.facts.password);
   await t.page.click('form button[type=submit]');
   await t.page.waitForSelector('.wards a, .board');

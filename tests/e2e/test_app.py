@@ -57,6 +57,9 @@ class Ward(unittest.TestCase):
     def test_a_paired_tablet_locks_and_opens_with_a_pin(self):
         self.world.run("aPairedTabletLocksAndOpensWithAPin")
 
+    def test_a_chart_outside_the_ward_opens_with_a_reason_for_a_while(self):
+        self.world.run("aChartOutsideTheWardOpensWithAReason")
+
     def test_the_ward_is_printed_with_what_it_needs(self):
         self.world.run("theWardIsPrintedWithWhatItNeeds")
 

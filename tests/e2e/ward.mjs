@@ -292,6 +292,33 @@ export async function aPairedTabletLocksAndOpensWithAPin(world) {
   await done(world, t);
 }
 
+export async function aChartOutsideTheWardOpensWithAReason(world) {
+  const elsewhere = await world.ask('ward_nurse', { node: 'Alder', username: 'pia.wold' });
+  await world.ask('link', { node: 'Alder', to: 'down' }); // it must work without the centre
+  const t = await tablet(world);
+  t.expected.push('403');
+  await login(world, t, 'pia.wold');
+  assert.ok(!(await patients(t)).some((href) => href.includes(elsewhere)));
+  await t.page.goto(`${t.base}/#/patient/${elsewhere}`);
+  await t.page.click('a[href^="#/glass/"]');
+  await t.page.waitForSelector('input[name=reason]');
+  await t.page.click('form.entry button[type=submit]');
+  assert.equal(await t.page.$('.glassbar'), null); // not without a reason
+  await t.page.check('input[name=reason] >> nth=0');
+  await t.page.fill('#why', 'called to an arrest on the other ward');
+  await t.page.click('form.entry button[type=submit]');
+  await t.page.waitForSelector('.banner');
+  await t.page.waitForSelector('.glassbar');
+  await t.page.screenshot({ path: join(world.facts.artefacts, 'glass-open-800-light.png') });
+  await t.page.click('.glassbar button');
+  await t.page.waitForSelector('.glassbar', { state: 'detached' });
+  await t.page.waitForSelector('.board .card');
+  await t.page.goto(`${t.base}/#/patient/${elsewhere}`);
+  await t.page.waitForSelector('a[href^="#/glass/"]');
+  await world.ask('link', { node: 'Alder', to: 'up' });
+  await done(world, t);
+}
+
 export async function theWardIsPrintedWithWhatItNeeds(world) {
   const t = await tablet(world);
   await t.context.addInitScript({ content: AXE });
