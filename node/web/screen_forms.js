@@ -7,6 +7,7 @@ import { localInput, moment, now } from './time.js';
 import { save } from './outbox.js';
 import { Alert, Choice, Failed, Field, Icon, fullName, problemText } from './ui.js';
 import { Banner, useChart } from './patient.js';
+import { FromPaper, usePaper } from './from_paper.js';
 
 // Saves and goes back to the chart; the form keeps what was typed if the node refused it.
 export function useSave(patient_id, back) {
@@ -45,6 +46,7 @@ export const Waiting = ({ problem, again }) => (problem ? html`<${Failed} proble
 export function Allergy({ args: [id] }) {
   const [chart, problem, again] = useChart(id);
   const [v, set] = useState({ kind: '', display: '', category: '', criticality: '', reaction_text: '' });
+  const paper = usePaper();
   const [tried, setTried] = useState(false);
   const back = `#/patient/${id}`;
   const s = useSave(id, back);
@@ -53,8 +55,8 @@ export function Allergy({ args: [id] }) {
   const contradicts = v.kind === 'none-known' && (chart.allergies || []).some((a) => a.kind !== 'none-known' && a.clinical_status === 'active');
   const go = () => {
     setTried(true);
-    if (!v.kind || contradicts || (v.kind === 'allergy' && (!v.display.trim() || !v.criticality))) return;
-    const common = { id: uuid7(), patient_id: id, kind: v.kind, clinical_status: 'active', verification_status: 'confirmed' };
+    if (!v.kind || contradicts || paper.error || (v.kind === 'allergy' && (!v.display.trim() || !v.criticality))) return;
+    const common = { id: uuid7(), patient_id: id, kind: v.kind, clinical_status: 'active', verification_status: 'confirmed', ...paper.values() };
     const values = v.kind === 'none-known' ? { ...common, display: T.board.noAllergies } : { ...common, type: 'allergy', category: v.category, criticality: v.criticality, display: v.display.trim(), reaction_text: v.reaction_text.trim() };
     s.go([{ op: 'create', table: 'allergy', values }], `${T.allergy.label}: ${values.display}`);
   };
@@ -65,25 +67,28 @@ export function Allergy({ args: [id] }) {
       <${Field} id="display" label=${T.allergy.to} error=${tried && !v.display.trim() ? T.required : ''}><input id="display" value=${v.display} onInput=${put('display')} /><//>
       <${Choice} name="category" legend=${T.allergy.category} options=${Object.entries(T.allergy.categories)} value=${v.category} onChange=${put('category')} />
       <${Choice} name="criticality" legend=${T.allergy.criticality} options=${Object.entries(T.allergy.criticalities)} value=${v.criticality} onChange=${put('criticality')} error=${tried && !v.criticality ? T.required : ''} />
-      <${Field} id="reaction" label=${T.allergy.reaction}><input id="reaction" value=${v.reaction_text} onInput=${put('reaction_text')} /><//>` : null}<//>`;
+      <${Field} id="reaction" label=${T.allergy.reaction}><input id="reaction" value=${v.reaction_text} onInput=${put('reaction_text')} /><//>` : null}
+    ${v.kind ? html`<${FromPaper} paper=${paper} tried=${tried} />` : null}<//>`;
 }
 
 export function Note({ args: [id] }) {
   const [chart, problem, again] = useChart(id);
   const [title, setTitle] = useState('');
   const [body, setBody] = useState('');
+  const paper = usePaper();
   const [tried, setTried] = useState(false);
   const back = `#/patient/${id}`;
   const s = useSave(id, back);
   if (!chart) return html`<${Waiting} problem=${problem} again=${again} />`;
   const go = () => {
     setTried(true);
-    if (!body.trim()) return;
-    s.go([{ op: 'create', table: 'note', values: { id: uuid7(), patient_id: id, encounter_id: chart.encounter && chart.encounter.id, status: 'signed', kind: 'nursing', title: title.trim(), body: body.trim(), effective_at: moment() } }], T.note.label);
+    if (!body.trim() || paper.error) return;
+    s.go([{ op: 'create', table: 'note', values: { id: uuid7(), patient_id: id, encounter_id: chart.encounter && chart.encounter.id, status: 'signed', kind: 'nursing', title: title.trim(), body: body.trim(), effective_at: moment(), ...paper.values() } }], T.note.label);
   };
   return html`<${Frame} chart=${chart} title=${T.note.title} s=${s} onSubmit=${go} back=${back}>
     <${Field} id="heading" label=${T.note.heading}><input id="heading" value=${title} onInput=${(e) => setTitle(e.target.value)} /><//>
-    <${Field} id="body" label=${T.note.body} help=${T.note.help} error=${tried && !body.trim() ? T.required : ''}><textarea id="body" rows="8" value=${body} onInput=${(e) => setBody(e.target.value)}></textarea><//><//>`;
+    <${Field} id="body" label=${T.note.body} help=${T.note.help} error=${tried && !body.trim() ? T.required : ''}><textarea id="body" rows="8" value=${body} onInput=${(e) => setBody(e.target.value)}></textarea><//>
+    <${FromPaper} paper=${paper} tried=${tried} /><//>`;
 }
 
 export function NewTask({ args: [id] }) {

@@ -9,6 +9,7 @@ import { checks, isGiven } from './medicines.js';
 import { Choice, Field, Icon, SyncMark } from './ui.js';
 import { useChart } from './patient.js';
 import { Frame, Waiting, useSave } from './screen_forms.js';
+import { FromPaper, usePaper } from './from_paper.js';
 
 const AHEAD_MS = 6 * 3600000, CLAIM_AGAIN_MS = 60000, GIVEN_HOURS = 48;
 const dose = (o) => [o.dose_quantity && `${Number(o.dose_quantity)} ${o.dose_unit || ''}`, o.route].filter(Boolean).join(' · ');
@@ -33,7 +34,7 @@ export function DuePanel({ chart, id }) {
     const late = slot && done.length === 0 && ms(slot.due_at) < now() - 30 * 60000;
     return html`<li key=${slot ? slot.id : order.id} class="due"><div class="what"><b>${order.display || order.code}</b> ${order.high_alert ? html`<span class="badge warn inline"><${Icon} name="warn" />${T.med.highAlert}</span>` : null}
         <br /><span class="muted">${dose(order)} · ${slot ? html`<span class=${late ? 'late' : ''}>${late ? html`<${Icon} name="clock" />${T.med.overdue} ` : ''}${when(slot.due_at)}${late ? ` · ${since(slot.due_at)}` : ''}</span>` : T.med.asNeeded}${order.state === 'on-hold' ? ` · ${T.med.held}` : ''}</span>
-        ${done.map((a) => html`<p key=${a.id} class=${isGiven(a) ? '' : 'muted'}><${Icon} name=${isGiven(a) ? 'ok' : 'off'} />${isGiven(a) ? T.med.given(clock(a.effective_at)) : T.med.notGiven(clock(a.effective_at), a.reason_text || T.med.reasons[a.reason_code] || '')} <${SyncMark} sync=${a.sync} quiet /></p>`)}
+        ${done.map((a) => html`<p key=${a.id} class=${isGiven(a) ? '' : 'muted'}><${Icon} name=${isGiven(a) ? 'ok' : 'off'} />${isGiven(a) ? T.med.given(clock(a.effective_at)) : T.med.notGiven(clock(a.effective_at), a.reason_text || T.med.reasons[a.reason_code] || '')} ${a.source === 'back-entry' ? html`<span class="muted">${T.vitals.fromPaper}</span> ` : null}<${SyncMark} sync=${a.sync} quiet /></p>`)}
         ${twice > 1 ? html`<p class="badge warn"><${Icon} name="warn" />${T.med.twice(twice)}</p>` : null}</div>
       <a class=${`button ${late ? 'main' : ''}`} href=${slot ? `#/patient/${id}/give/${order.id}/${slot.id}` : `#/patient/${id}/give/${order.id}`}>${done.length ? T.med.open : T.med.give}</a></li>`;
   };
@@ -97,6 +98,7 @@ export function Give({ args: [id, orderId, slotId] }) {
   const [reason, setReason] = useState('');
   const [override, setOverride] = useState('');
   const [witness, setWitness] = useState('');
+  const paper = usePaper();
   const [tried, setTried] = useState(false);
   const [changed, setChanged] = useState(false);
   const warned = useRef('');
@@ -120,7 +122,7 @@ export function Give({ args: [id, orderId, slotId] }) {
   const me = get('session').staff.id;
   const errors = tried ? {
     status: status ? '' : T.med.chooseOutcome,
-    rights: status === 'completed' && Object.keys(T.med.right).some((k) => !rights[k]) ? T.med.needRights : '',
+    rights: status === 'completed' && !paper.on && Object.keys(T.med.right).some((k) => !rights[k]) ? T.med.needRights : '',
     reason: status === 'not-done' && !reason ? T.med.chooseReason : '',
     override: ask && override.trim().length < 3 ? T.med.needOverride : '',
     witness: status === 'completed' && order.high_alert && !witness ? T.med.needWitness : '',
@@ -129,7 +131,7 @@ export function Give({ args: [id, orderId, slotId] }) {
   async function go() {
     setTried(true);
     setChanged(false);
-    if (!status || (status === 'completed' && (Object.keys(T.med.right).some((k) => !rights[k]) || (ask && override.trim().length < 3) || (order.high_alert && !witness))) || (status === 'not-done' && !reason)) return;
+    if (!status || paper.error || (status === 'completed' && ((!paper.on && Object.keys(T.med.right).some((k) => !rights[k])) || (ask && override.trim().length < 3) || (order.high_alert && !witness))) || (status === 'not-done' && !reason)) return;
     if (slot) {
       // The last look before it is written: somebody may have been faster.
       const known = new Set(facts.done.map((d) => d.id));
@@ -140,7 +142,7 @@ export function Give({ args: [id, orderId, slotId] }) {
         return;
       }
     }
-    const values = { id: uuid7(), order_id: order.id, slot_id: slot && slot.id, patient_id: id, encounter_id: order.encounter_id, status, code_system: order.code_system, code: order.code, display: order.display, effective_at: moment() };
+    const values = { id: uuid7(), order_id: order.id, slot_id: slot && slot.id, patient_id: id, encounter_id: order.encounter_id, status, code_system: order.code_system, code: order.code, display: order.display, effective_at: moment(), ...paper.values() };
     if (status === 'completed') Object.assign(values, { dose_quantity: order.dose_quantity, dose_unit: order.dose_unit, route: order.route, witness_id: witness, reason_code: ask ? 'override' : '', reason_text: ask ? override.trim() : '' });
     else Object.assign(values, { reason_code: reason, reason_text: override.trim() || T.med.reasons[reason] });
     s.go([{ op: 'create', table: 'medication_administration', values }], T.med.label(order.display || order.code, status));
@@ -153,7 +155,8 @@ export function Give({ args: [id, orderId, slotId] }) {
     <h3>${T.med.checks}</h3>
     <ul class="checks" aria-live="polite">${list.map((c) => html`<li class=${'check-' + c.kind}><${Icon} name=${c.kind === 'ok' ? 'ok' : c.kind === 'ask' ? 'warn' : 'clock'} />${c.text}</li>`)}</ul>
     <${Choice} name="status" legend=${T.med.outcome} options=${Object.entries(T.med.outcomes)} value=${status} onChange=${setStatus} error=${errors.status} />
-    ${status === 'completed' ? html`<${Rights} rights=${rights} setRights=${setRights} chart=${chart} error=${errors.rights} />
+    ${status ? html`<${FromPaper} paper=${paper} tried=${tried} />` : null}
+    ${status === 'completed' ? html`${paper.on ? null : html`<${Rights} rights=${rights} setRights=${setRights} chart=${chart} error=${errors.rights} />`}
       ${order.high_alert ? html`<${Field} id="witness" label=${T.med.witness} error=${errors.witness}><select id="witness" value=${witness} onChange=${(e) => setWitness(e.target.value)}>
         <option value="">${T.med.chooseWitness}</option>${facts.staff.filter((p) => p.id !== me && p.active !== false).map((p) => html`<option key=${p.id} value=${p.id}>${staffName(p)}</option>`)}</select><//>` : null}
       ${ask ? html`<${Field} id="override" label=${T.med.override} help=${T.med.overrideHelp} error=${errors.override}><input id="override" value=${override} onInput=${(e) => setOverride(e.target.value)} /><//>` : null}` : null}

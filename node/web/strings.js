@@ -429,6 +429,12 @@ export const T = {
     unpaired: 'A PIN works only on a paired tablet.',
     saved: 'The PIN is set.',
   },
+  paperEntry: {
+    help: 'Kept as entered afterwards, apart from when it was and who did it.',
+    at: 'When it was',
+    by: 'Who did it',
+    future: 'This time has not come yet.',
+  },
   paper: {
     title: 'Downtime pack',
     help: 'Print it, or save it as a PDF on something that still works when the node does not. It is as old as it says on each page. Printing is written to the audit.',

@@ -138,9 +138,10 @@ class World:
         """A code for a new tablet."""
         return self.nodes[node].new_tablet().request("POST", "/api/v1/devices/pairing", {"name": "Bed 4", "class": "tablet"})[0]["code"]
 
-    def do_newest(self):
-        """Source, who measured, who entered, of the newest observation at the centre."""
-        return self.stack.as_app(TENANT, "SELECT source, performed_by, recorded_by FROM ward.observation ORDER BY recorded_at::text DESC LIMIT 1")
+    def do_newest(self, table="observation"):
+        """Source, who did it, who entered it, and when it was, of the newest row at the centre that a person entered."""
+        return self.stack.as_app(TENANT, "SELECT source, performed_by, recorded_by, effective_at::text "
+                                 f"FROM ward.{table} WHERE source <> 'interface' ORDER BY recorded_at::text DESC LIMIT 1")
 
     def do_ward_nurse(self, node, username):
         """A nurse who sees the patients of one ward, as a hospital may say; the id of a patient who lies in another."""

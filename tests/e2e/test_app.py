@@ -42,6 +42,9 @@ class Ward(unittest.TestCase):
     def test_what_looks_like_a_slip_is_asked_about(self):
         self.world.run("whatLooksLikeASlipIsAskedAbout")
 
+    def test_what_was_on_paper_of_note_allergy_and_dose_is_entered_as_such(self):
+        self.world.run("aNoteAnAllergyAndADoseFromPaperAreEnteredAsSuch")
+
     def test_the_tablets_own_wifi_goes_and_comes(self):
         self.world.run("theTabletsOwnWifiGoesAndComes")
 

@@ -109,6 +109,66 @@ export async function whatWasWrittenOnPaperIsEnteredAsSuch(world) {
   await done(world, t);
 }
 
+export async function aNoteAnAllergyAndADoseFromPaperAreEnteredAsSuch(world) {
+  const t = await tablet(world);
+  const bad = [];
+  await t.context.addInitScript({ content: AXE });
+  await login(world, t);
+  const href = (await patients(t))[6];
+  const before = new Date(Date.now() - 3600000);
+  const local = new Date(before.getTime() - before.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+  const look = async (name) => {
+    for (const [width, colorScheme] of [[360, 'light'], [800, 'dark'], [1920, 'light'], [360, 'dark']]) {
+      await t.page.setViewportSize({ width, height: 900 });
+      await t.page.emulateMedia({ colorScheme });
+      await t.page.screenshot({ path: join(world.facts.artefacts, `from-paper-${name}-${width}-${colorScheme}.png`), fullPage: true });
+      bad.push(...await axe(t, `from paper, ${name} ${width} ${colorScheme}`));
+      if (await t.page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth)) bad.push(`${name} ${width}: wider than the screen`);
+    }
+  };
+  const onPaper = async (name) => {
+    await t.page.check('input[name=paper]');
+    await t.page.click('form.entry button[type=submit]'); // when it was is never guessed
+    await t.page.waitForSelector('#paper-at[aria-invalid]');
+    await t.page.fill('#paper-at', local);
+    await t.page.waitForFunction(() => document.querySelectorAll('#paper-by option').length > 2);
+    await t.page.selectOption('#paper-by', { index: 2 });
+    await look(name);
+    await t.page.click('form.entry button[type=submit]');
+    await t.page.waitForSelector('.notice-good');
+    await t.page.click('.notice button');
+  };
+  const kept = async (table) => {
+    await world.ask('wait_current', { node: 'Alder' });
+    const [row] = await world.ask('newest', { table });
+    assert.equal(row[0], 'back-entry');
+    assert.ok(row[1] && row[1] !== row[2]);
+    assert.equal(Math.floor(Date.parse(row[3]) / 60000), Math.floor(before.getTime() / 60000));
+  };
+  await t.page.goto(`${t.base}/${href}/note`);
+  await t.page.fill('#body', 'Written by torchlight.');
+  await onPaper('note');
+  await t.page.waitForFunction(() => document.querySelector('.stack').textContent.includes('from paper'));
+  await kept('note');
+  await t.page.goto(`${t.base}/${href}/allergy`);
+  await t.page.check('input[name=kind][value=allergy]');
+  await t.page.fill('#display', 'Latex');
+  await t.page.check('input[name=criticality][value=high]');
+  await onPaper('allergy');
+  await kept('allergy');
+  await t.page.goto(t.base + '/');
+  await t.page.waitForSelector('.board .card');
+  const { give } = await dueDose(t);
+  await t.page.goto(`${t.base}/${give}`);
+  await t.page.waitForSelector('.checks');
+  await t.page.check('input[name=status][value=completed]');
+  for (const [id, fill] of [['#override', (s) => t.page.fill(s, 'given during the outage')], ['#witness', (s) => t.page.selectOption(s, { index: 1 })]]) if (await t.page.$(id)) await fill(id);
+  await onPaper('dose');
+  await kept('medication_administration');
+  assert.deepEqual(bad, []);
+  await done(world, t);
+}
+
 export async function theTabletsOwnWifiGoesAndComes(world) {
   const t = await tablet(world);
   await login(world, t);
