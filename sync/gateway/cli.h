@@ -64,6 +64,8 @@ int gw_cmd_migrate(struct gw_cli *cli);
 int gw_cmd_serve(struct gw_cli *cli);
 int gw_cmd_ca_make(struct gw_cli *cli);
 int gw_cmd_tenant_add(struct gw_cli *cli);
+int gw_cmd_numbers_set(struct gw_cli *cli);
+int gw_cmd_numbers_show(struct gw_cli *cli);
 int gw_cmd_tenant_list(struct gw_cli *cli);
 int gw_cmd_site_add(struct gw_cli *cli);
 int gw_cmd_site_list(struct gw_cli *cli);
