@@ -47,6 +47,8 @@ void node_api_status_write(struct base_buf *out, const struct node_engine_status
     number(out, "head", s->head);
     number(out, "quarantined", y->quarantined);
     number(out, "conflicts_open", y->conflicts_open);
+    number(out, "numbers_left", s->numbers.left);
+    number(out, "numbers_owed", s->numbers.owed);
     text_or_null(out, "last_contact_at", s->last_contact_at);
     text_or_null(out, "last_push_at", y->last_push_at);
     text_or_null(out, "last_pull_at", y->last_pull_at);
@@ -142,6 +144,10 @@ static void metrics(struct base_buf *out, const struct node_api *a)
     net_http_counts(a->http, &http);
     metric(out, "pending_changes", "gauge", "Changes that have not reached the centre",
            (double)y->pending);
+    metric(out, "record_numbers_left", "gauge", "Record numbers this node may still give",
+           (double)a->status.numbers.left);
+    metric(out, "record_numbers_owed", "gauge", "Patients written while there was none",
+           (double)a->status.numbers.owed);
     metric(out, "quarantined_changes", "gauge", "Changes that the centre could not apply",
            (double)y->quarantined);
     metric(out, "conflicts_open", "gauge", "Conflicts that wait for a person",

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "node/api/internal.h"
+#include "node/store/numbers.h"
 
 void api_author(const struct api_call *c, struct node_author *out)
 {
@@ -61,7 +62,7 @@ int api_edits(struct api_call *c, struct node_db *db, const struct node_edit *ed
     struct node_author author;
     int failed = 0;
     api_author(c, &author);
-    int rc = node_write_edits(db, &author, edits, count, versions, &failed, err);
+    int rc = node_write_numbered(db, &author, edits, count, versions, &failed, err);
     if (rc == 0 || base_code_class(rc) != BASE_CLASS_REJECT)
         return rc;
     api_refuse_rc(c, rc, err->text);

@@ -82,6 +82,8 @@ static void print_status(const cJSON *o)
                  {"oldest since", "oldest_pending_at"},
                  {"quarantined", "quarantined"},
                  {"open conflicts", "conflicts_open"},
+                 {"record numbers", "numbers_left"},
+                 {"waiting for one", "numbers_owed"},
                  {"cut applied", "cursor"},
                  {"cut at the centre", "head"},
                  {"last push", "last_push_at"},

@@ -165,11 +165,17 @@ static int refresh_run(struct node_job *job, struct node_db *db, struct base_err
     return node_sync_state_get(db, &r->state, err);
 }
 
+/* The tenant has record numbers, and this node none that it may give. */
+static bool numbers_out(const struct node_engine *e)
+{
+    return e->status.numbers.blocks > 0 && e->status.numbers.left == 0;
+}
+
 static enum node_state state_of(const struct node_engine *e)
 {
     const struct node_sync_state *s = &e->status.sync;
     if (e->fence[0] != '\0' || s->quarantined > 0 || e->witness[0] != '\0' ||
-        e->status.downtime_problem[0] != '\0')
+        e->status.downtime_problem[0] != '\0' || numbers_out(e))
         return NODE_ATTENTION;
     if (!e->session.link_open || !e->session.greeted)
         return NODE_OFFLINE;
@@ -190,6 +196,12 @@ static void write_reason(struct node_engine *e)
         (void)snprintf(out, bytes, "%s", e->witness);
     else if (e->status.sync.quarantined == 0 && e->status.downtime_problem[0] != '\0')
         (void)snprintf(out, bytes, "%s", e->status.downtime_problem);
+    else if (e->status.sync.quarantined == 0 && numbers_out(e))
+        (void)snprintf(
+            out, bytes,
+            "no record numbers are left here: %lld patients wait for one; the next block "
+            "comes with the line",
+            (long long)e->status.numbers.owed);
     else if (e->status.state == NODE_ATTENTION)
         (void)snprintf(out, bytes, "%lld changes are quarantined; see `everward quarantine list`",
                        (long long)e->status.sync.quarantined);
@@ -316,6 +328,7 @@ void engine_decide(struct node_engine *e)
     engine_audit_tick(e);
     engine_escrow_tick(e);
     engine_rotation_tick(e);
+    engine_numbers_tick(e);
     if (e->refresh_again)
         engine_refresh(e);
     int64_t now = base_clock_monotonic_ms();
@@ -337,6 +350,7 @@ static void free_when_closed(uv_handle_t *handle)
     engine_audit_close(e);
     engine_escrow_close(e);
     engine_rotation_close(e);
+    engine_numbers_close(e);
     seal_wipe(e->ticket, sizeof e->ticket);
     for (int i = 0; i < 2; i++)
         base_buf_release(&e->batch[i].body);
@@ -449,12 +463,15 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
     if (rc == 0)
         rc = engine_rotation_open(e, err);
     if (rc == 0)
+        rc = engine_numbers_open(e, err);
+    if (rc == 0)
         rc = node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path,
                                  err);
     if (rc != 0) {
         engine_audit_close(e);
         engine_escrow_close(e);
         engine_rotation_close(e);
+        engine_numbers_close(e);
         free(e);
         free(b);
         return rc;

@@ -11,6 +11,7 @@
 
 #include "node/keys/keys.h"
 #include "node/people/standing.h"
+#include "node/store/numbers.h"
 #include "node/store/store.h"
 #include "node/store/sync.h"
 #include "sync/base/buf.h"
@@ -61,6 +62,7 @@ struct node_engine_status {
     char downtime_at[32];        /* the downtime folder's last refresh; "" none */
     char downtime_problem[256];  /* "" none */
     bool downtime;               /* a folder is configured */
+    struct node_numbers numbers; /* record numbers left; at most some seconds old */
     struct node_sync_state sync; /* as of the last read, at most 1 s old while anything moves */
 };
 

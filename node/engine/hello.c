@@ -122,6 +122,7 @@ static void settled(struct node_job *job)
         core_session_on_hello(&e->session, e->hello_catalog, e->hello_filled);
         engine_audit_greeted(e);
         engine_escrow_greeted(e);
+        engine_numbers_greeted(e);
     }
     engine_refresh(e);
     engine_done(e);

@@ -7,7 +7,7 @@
  *   verify.c   digests and repair                        export.c  the outbox as a file
  *   life.c     after a restore: where our log and the centre's part, and the next incarnation
  *   audit.c    the audit trail on its way to its witness  escrow.c  keys in the tenant's safe; wipe
- *   rotate.c   another signing key
+ *   rotate.c   another signing key                       numbers.c  blocks of record numbers
  */
 #ifndef NODE_ENGINE_INTERNAL_H
 #define NODE_ENGINE_INTERNAL_H
@@ -60,10 +60,11 @@ struct engine_range {
     char from[BASE_UUID_CHARS + 1], to[BASE_UUID_CHARS + 1]; /* "": open */
 };
 
-struct engine_verify; /* verify.c */
-struct engine_fill;   /* fill.c */
-struct engine_audit;  /* audit.c */
-struct engine_escrow; /* escrow.c */
+struct engine_verify;  /* verify.c */
+struct engine_fill;    /* fill.c */
+struct engine_audit;   /* audit.c */
+struct engine_escrow;  /* escrow.c */
+struct engine_numbers; /* numbers.c */
 
 struct node_engine {
     uv_loop_t *loop;
@@ -130,6 +131,7 @@ struct node_engine {
     int64_t standing_failed_ms; /* monotonic; 0: the last one was answered */
     struct engine_escrow *escrow;
     struct engine_rotation *rotation;
+    struct engine_numbers *numbers;
     node_rotated_cb rotated; /* NULL: this node keeps its signing key */
     void *rotated_user;
     node_wipe_cb wipe; /* NULL: this node does not wipe itself */
@@ -191,6 +193,11 @@ void engine_escrow_greeted(struct node_engine *e);
 int engine_rotation_open(struct node_engine *e, struct base_err *err);
 void engine_rotation_close(struct node_engine *e);
 void engine_rotation_tick(struct node_engine *e);
+/* numbers.c: beside the lanes */
+int engine_numbers_open(struct node_engine *e, struct base_err *err);
+void engine_numbers_close(struct node_engine *e);
+void engine_numbers_tick(struct node_engine *e);
+void engine_numbers_greeted(struct node_engine *e);
 /* A token that is refused may have been signed with a key that the centre knows no more, or not yet. */
 bool engine_rotation_pending(const struct node_engine *e);
 

@@ -10,10 +10,12 @@ CREATE TABLE everward.number_scheme (
     system      text NOT NULL,
     prefix      text NOT NULL CHECK (length(prefix) <= 16),
     digits      int NOT NULL CHECK (digits BETWEEN 4 AND 15),
-    next_number bigint NOT NULL DEFAULT 1 CHECK (next_number >= 0)
+    next_number bigint NOT NULL DEFAULT 1 CHECK (next_number >= 0),
+    timeline    uuid -- the centre's life in which the last block was leased
 );
 
--- block: the node's n-th of this life; it asks for the n-th, so that asking again gives the same one.
+-- block: the node's n-th of this life; it asks for the n-th, so that asking again gives the same one. A gap: a block of before
+-- the centre was put back, which it has forgotten.
 CREATE TABLE everward.number_lease (
     tenant_id   uuid NOT NULL,
     node_id     uuid NOT NULL,
@@ -65,12 +67,17 @@ BEGIN
     IF FOUND THEN
         RETURN;
     END IF;
-    IF block <> 1 + coalesce((SELECT max(l.block) FROM everward.number_lease l WHERE l.tenant_id = t AND l.node_id = me
+    IF block <= coalesce((SELECT max(l.block) FROM everward.number_lease l WHERE l.tenant_id = t AND l.node_id = me
         AND l.incarnation = inc), 0) THEN
         RAISE EXCEPTION 'block % does not follow', block USING ERRCODE = 'EW409';
     END IF;
     size := least(greatest(size, 100), 20000);
     a := s.next_number;
+    IF s.timeline <> (SELECT l.id FROM everward.timeline l) THEN
+        -- This centre was put back. Which blocks it has forgotten is not known here: two of the largest are left out for each node.
+        a := a + 2 * (SELECT count(*) FROM everward.node x WHERE x.tenant_id = t)
+            * (SELECT coalesce(max(l.last - l.first + 1), 0) FROM everward.number_lease l WHERE l.tenant_id = t);
+    END IF;
     LOOP
         b := least(a + size, (10::numeric ^ s.digits)::bigint) - 1;
         IF b < a THEN
@@ -84,7 +91,8 @@ BEGIN
         EXIT WHEN taken IS NULL;
         a := taken + 1;
     END LOOP;
-    UPDATE everward.number_scheme x SET next_number = b + 1 WHERE x.tenant_id = t;
+    UPDATE everward.number_scheme x SET next_number = b + 1, timeline = (SELECT l.id FROM everward.timeline l)
+    WHERE x.tenant_id = t;
     INSERT INTO everward.number_lease (tenant_id, node_id, incarnation, block, system, prefix, digits, first, last)
     VALUES (t, me, inc, lease_numbers.block, s.system, s.prefix, s.digits, a, b);
     RETURN QUERY SELECT s.system, s.prefix, s.digits, a, b;

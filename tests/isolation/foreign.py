@@ -15,7 +15,7 @@ CANARY = re.compile(PREFIX + "[0-9a-f]{12}")
 MOMENT = "'2026-01-02T03:04:05.006Z'"
 # What cannot be guessed from types and constraints: expressions by table and column; %s is the tenant.
 A_PATIENT = "(SELECT id FROM ward.patient WHERE tenant_id = '%s' LIMIT 1)"
-TOLD = {"everward.escrow": {"sealed": "decode(repeat('07', 200), 'hex')"}, "everward.audit_witness": {"sig": "decode(repeat('07', 64), 'hex')"}}
+TOLD = {"everward.escrow": {"sealed": "decode(repeat('07', 200), 'hex')"}, "everward.number_scheme": {"digits": "7"}, "everward.audit_witness": {"sig": "decode(repeat('07', 64), 'hex')"}}
 
 
 def canary():
