@@ -1,6 +1,5 @@
 #include "sync/core/number.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* H. M. Damm, Total anti-symmetrische Quasigruppen, 2004: the one of order 10 that is printed there. */
@@ -31,16 +30,21 @@ bool core_number_valid(const char *digits, size_t count)
 int core_number_format(char out[CORE_NUMBER_BYTES_MAX + 1], const char *prefix, int width,
                        int64_t n, struct base_err *err)
 {
-    char digits[24];
-    if (strlen(prefix) > CORE_NUMBER_PREFIX_MAX || width < CORE_NUMBER_DIGITS_MIN ||
+    char digits[CORE_NUMBER_DIGITS_MAX];
+    size_t len = strlen(prefix);
+    int64_t rest = n;
+    if (len > CORE_NUMBER_PREFIX_MAX || width < CORE_NUMBER_DIGITS_MIN ||
         width > CORE_NUMBER_DIGITS_MAX || n < 0)
         return base_fail(err, BASE_EINVALID, "the form of record numbers is out of bounds");
-    int len = snprintf(digits, sizeof digits, "%0*lld", width, (long long)n);
-    if (len != width)
+    for (int i = width - 1; i >= 0; i--, rest /= 10)
+        digits[i] = (char)('0' + rest % 10);
+    if (rest != 0)
         return base_fail(err, BASE_EINVALID, "%lld does not fit into %d digits", (long long)n,
                          width);
-    (void)snprintf(out, CORE_NUMBER_BYTES_MAX + 1, "%s%s%c", prefix, digits,
-                   core_number_check(digits, (size_t)len));
+    memcpy(out, prefix, len);
+    memcpy(out + len, digits, (size_t)width);
+    out[len + (size_t)width] = core_number_check(digits, (size_t)width);
+    out[len + (size_t)width + 1] = '\0';
     return 0;
 }
 
