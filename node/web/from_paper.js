@@ -12,7 +12,7 @@ export function usePaper() {
   const at = v.at ? new Date(v.at).getTime() : NaN;
   const error = !v.on ? '' : Number.isNaN(at) ? T.required : at > now() ? T.paperEntry.future : '';
   const values = () => (v.on ? { source: 'back-entry', effective_at: moment(at), performed_by: v.by } : {});
-  return { ...v, put: (k, x) => set({ ...v, [k]: x }), error, values };
+  return { ...v, ms: v.on && !Number.isNaN(at) ? at : undefined, put: (k, x) => set({ ...v, [k]: x }), error, values };
 }
 
 export function FromPaper({ paper, tried }) {

@@ -25,8 +25,9 @@ export function clashes(allergies, name) {
 const EARLY_MS = 60 * 60000, LATE_MS = 60 * 60000;
 export const isGiven = (a) => a.status === 'completed' || a.status === 'in-progress';
 
-// { kind: 'ok' | 'ask', text }; 'ask' needs a reason if the dose is given all the same.
-export function checks({ chart, order, slot, done, claims, unsent, names }) {
+// { kind: 'ok' | 'ask', text }; 'ask' needs a reason if the dose is given all the same. at: when it is, or was, given; of a dose
+// from paper there may be later ones already.
+export function checks({ chart, order, slot, done, claims, unsent, names, at = now() }) {
   const out = [];
   const add = (kind, text) => out.push({ kind, text });
   const name = order.display || order.code;
@@ -37,14 +38,15 @@ export function checks({ chart, order, slot, done, claims, unsent, names }) {
   const here = slot ? done.filter((d) => d.slot_id === slot.id) : [];
   for (const d of here.filter(isGiven)) add('ask', T.med.already(when(d.effective_at), names.get(d.recorded_by)));
   if (slot && unsent.some((e) => JSON.stringify(e.body).includes(slot.id))) add('ask', T.med.waitingHere);
-  const last = done.filter((d) => isGiven(d) && d.order_id === order.id && !here.includes(d)).sort((a, b) => ms(b.effective_at) - ms(a.effective_at))[0];
+  const away = (d) => Math.abs(ms(d.effective_at) - at);
+  const last = done.filter((d) => isGiven(d) && d.order_id === order.id && !here.includes(d)).sort((a, b) => away(a) - away(b))[0];
   const gap = Number(order.period_hours) * 3600000;
-  if (last && gap > 0 && now() - ms(last.effective_at) < gap * 0.6) add('ask', T.med.tooSoon(when(last.effective_at)));
+  if (last && gap > 0 && away(last) < gap * 0.6) add('ask', (ms(last.effective_at) > at ? T.med.another : T.med.tooSoon)(when(last.effective_at)));
   else add('ok', T.med.okInterval(last ? when(last.effective_at) : ''));
   if (slot && here.length === 0) {
-    const at = ms(slot.due_at);
-    if (at - now() > EARLY_MS) add('ask', T.med.early(when(slot.due_at)));
-    else if (now() - at > LATE_MS) add('note', T.med.late(when(slot.due_at)));
+    const due = ms(slot.due_at);
+    if (due - at > EARLY_MS) add('ask', T.med.early(when(slot.due_at)));
+    else if (at - due > LATE_MS) add('note', T.med.late(when(slot.due_at)));
     else add('ok', T.med.okDue(clock(slot.due_at)));
   }
   if (order.state === 'hold' || order.state === 'on-hold') add('ask', T.med.onHold);

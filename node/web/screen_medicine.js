@@ -111,7 +111,7 @@ export function Give({ args: [id, orderId, slotId] }) {
   if (!entry || (slotId && !slot)) return html`<p class="center">${T.med.notDue} <a href=${back}>${T.back}</a></p>`;
   const order = { ...entry.row, state: entry.state };
   const names = new Map(facts.staff.map((p) => [p.id, staffName(p)]));
-  const list = checks({ chart, order, slot, done: facts.done, claims, unsent, names });
+  const list = checks({ chart, order, slot, done: facts.done, claims, unsent, names, at: paper.ms });
   // A reason that was written before a warning appeared does not answer it.
   const warnings = list.filter((c) => c.kind === 'ask').map((c) => c.text).join('\n');
   if (warned.current !== warnings) {

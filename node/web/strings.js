@@ -275,6 +275,7 @@ export const T = {
     noAllergyInfo: 'Allergies have not been asked: ask the patient',
     clash: (what) => `Possible allergy: ${what}`,
     okInterval: (at) => (at ? `Last given ${at}` : 'Not given before in this stay'),
+    another: (at) => `Another dose was given ${at}`,
     tooSoon: (at) => `Last given only ${at}`,
     early: (at) => `Not due before ${at}`,
     late: (at) => `Overdue since ${at}`,

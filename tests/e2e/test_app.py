@@ -2,6 +2,9 @@
 
 import filecmp
 import os
+import shutil
+import subprocess
+import tempfile
 import unittest
 
 import e2e_fixture as e2e
@@ -14,6 +17,19 @@ class Copies(unittest.TestCase):
         e2e.modules()
         self.assertTrue(filecmp.cmp(os.path.join(e2e.ROOT, "node", "web", "preact.js"),
                                     os.path.join(e2e.HERE, "node_modules", "htm", "preact", "standalone.module.js"), shallow=False))
+
+
+class Checks(unittest.TestCase):
+    def test_what_speaks_against_a_dose_goes_by_when_it_was_given(self):
+        if e2e.missing():
+            self.skipTest(e2e.missing())
+        with tempfile.TemporaryDirectory() as folder:  # the app's files are modules; node wants that said
+            shutil.copytree(os.path.join(e2e.ROOT, "node", "web"), os.path.join(folder, "node", "web"))
+            shutil.copytree(e2e.HERE, os.path.join(folder, "tests", "e2e"), ignore=shutil.ignore_patterns("node_modules"))
+            with open(os.path.join(folder, "package.json"), "w", encoding="utf-8") as f:
+                f.write('{"type": "module"}')
+            done = subprocess.run(["node", os.path.join(folder, "tests", "e2e", "medicines.mjs")], capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.returncode, done.stdout), (0, "ok\n"), done.stderr)
 
 
 class Ward(unittest.TestCase):
