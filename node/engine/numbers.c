@@ -163,6 +163,12 @@ static void tell(struct engine_numbers *x)
     engine_refresh(x->e);
 }
 
+static bool moved(const struct node_numbers *a, const struct node_numbers *b)
+{
+    return a->incarnation != b->incarnation || a->blocks != b->blocks || a->left != b->left ||
+           a->need != b->need || a->owed != b->owed || a->withheld != b->withheld;
+}
+
 static void looked(struct node_job *job)
 {
     struct engine_numbers *x = (struct engine_numbers *)job;
@@ -172,7 +178,7 @@ static void looked(struct node_job *job)
         over(x, NUMBERS_RETRY_MS);
         return;
     }
-    if (memcmp(was, &x->now, sizeof x->now) != 0)
+    if (moved(was, &x->now))
         tell(x);
     bool can = e->session.link_open && e->session.greeted && e->fence[0] == '\0' &&
                e->status.sync.filled && !x->now.withheld;

@@ -232,8 +232,8 @@ struct numbering {
 
 static int numbering_new(struct numbering *g, int edits, int numbers, struct base_err *err)
 {
-    g->edits = calloc((size_t)(edits + numbers), sizeof *g->edits);
-    g->versions = calloc((size_t)(edits + numbers), sizeof *g->versions);
+    g->edits = calloc((size_t)edits + (size_t)numbers, sizeof *g->edits);
+    g->versions = calloc((size_t)edits + (size_t)numbers, sizeof *g->versions);
     g->numbers = calloc((size_t)numbers, sizeof *g->numbers);
     if (g->edits == NULL || g->versions == NULL || g->numbers == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory for record numbers");
