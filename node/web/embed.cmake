@@ -1,5 +1,9 @@
-# cmake -DOUT=file.c -DFILES="a;b" -P embed.cmake: the files as C arrays, with type and ETag (docs/APP.md).
+# cmake -DOUT=file.c -DFILES="a;b" [-DOF=gw -DHEADER=h.h] -P embed.cmake: the files as C arrays, with type and ETag (docs/APP.md).
 cmake_minimum_required(VERSION 3.22) # @NAME@ below is text
+if(NOT DEFINED OF)
+  set(OF api)
+  set(HEADER node/api/web.h)
+endif()
 set(types_html "text/html; charset=utf-8")
 set(types_js "text/javascript; charset=utf-8")
 set(types_css "text/css; charset=utf-8")
@@ -39,8 +43,8 @@ foreach(path IN LISTS FILES)
   string(APPEND table "    {\"${name}\", \"${types_${ext}}\", \"\\\"${hash}\\\"\", f${n}, sizeof f${n} - 1},\n")
   math(EXPR n "${n} + 1")
 endforeach()
-file(CONFIGURE OUTPUT ${OUT} @ONLY CONTENT "#include \"node/api/web.h\"\n
+file(CONFIGURE OUTPUT ${OUT} @ONLY CONTENT "#include \"${HEADER}\"\n
 ${arrays}
-const struct api_web_file api_web_files[] = {\n${table}};
-const size_t api_web_file_count = ${n};
+const struct ${OF}_web_file ${OF}_web_files[] = {\n${table}};
+const size_t ${OF}_web_file_count = ${n};
 ")

@@ -59,6 +59,8 @@ PGresult *gw_run(struct gw_cli *cli, int *code, const char *sql, int count,
 int gw_tenant(struct gw_cli *cli, char out[37]);
 /* Prints rows as an aligned table or, with --json, as an array of objects. */
 void gw_print(const struct gw_cli *cli, const PGresult *r);
+/* Where others reach this gateway. 0 or an exit code, said. */
+int gw_place(struct gw_cli *cli, char host[256], int64_t *port);
 
 int gw_cmd_migrate(struct gw_cli *cli);
 int gw_cmd_serve(struct gw_cli *cli);
@@ -69,6 +71,8 @@ int gw_cmd_numbers_show(struct gw_cli *cli);
 int gw_cmd_tenant_list(struct gw_cli *cli);
 int gw_cmd_site_add(struct gw_cli *cli);
 int gw_cmd_site_list(struct gw_cli *cli);
+int gw_cmd_fleet_open(struct gw_cli *cli);
+int gw_cmd_fleet_close(struct gw_cli *cli);
 int gw_cmd_node_invite(struct gw_cli *cli);
 int gw_cmd_node_list(struct gw_cli *cli);
 int gw_cmd_node_revoke(struct gw_cli *cli);

@@ -120,23 +120,10 @@ static int find_site(struct gw_cli *cli, const char *tenant, char out[37])
     return code;
 }
 
-/* Where nodes reach this gateway, and which CA they must see there. */
-static int invite_place(struct gw_cli *cli, char host[256], int64_t *port, char ca_hex[65])
+int gw_place(struct gw_cli *cli, char host[256], int64_t *port)
 {
-    struct base_err err = {0};
-    char *pem = NULL;
-    uint8_t hash[32];
-    const char *ca = base_config_text(cli->config, "tls", "ca");
     const char *address = base_config_text(cli->config, "gateway", "address");
     const char *public_host = base_config_text(cli->config, "gateway", "public_host");
-    int rc = gw_read_file(&pem, ca, &err);
-    if (rc == 0)
-        rc = net_x509_fingerprint(pem, hash, &err);
-    free(pem);
-    if (rc != 0)
-        return gw_complain(GW_EXIT_CONFIG, err.text, "everward-gateway ca make, then set tls.ca");
-    for (int i = 0; i < 32; i++)
-        (void)snprintf(ca_hex + 2 * i, 3, "%02x", hash[i]);
     if (public_host[0] != '\0')
         (void)snprintf(host, 256, "%s", public_host);
     else if (strcmp(address, "0.0.0.0") != 0 && strcmp(address, "::") != 0)
@@ -147,6 +134,24 @@ static int invite_place(struct gw_cli *cli, char host[256], int64_t *port, char 
     if (*port == 0)
         *port = base_config_int(cli->config, "gateway", "port");
     return 0;
+}
+
+/* Where nodes reach this gateway, and which CA they must see there. */
+static int invite_place(struct gw_cli *cli, char host[256], int64_t *port, char ca_hex[65])
+{
+    struct base_err err = {0};
+    char *pem = NULL;
+    uint8_t hash[32];
+    const char *ca = base_config_text(cli->config, "tls", "ca");
+    int rc = gw_read_file(&pem, ca, &err);
+    if (rc == 0)
+        rc = net_x509_fingerprint(pem, hash, &err);
+    free(pem);
+    if (rc != 0)
+        return gw_complain(GW_EXIT_CONFIG, err.text, "everward-gateway ca make, then set tls.ca");
+    for (int i = 0; i < 32; i++)
+        (void)snprintf(ca_hex + 2 * i, 3, "%02x", hash[i]);
+    return gw_place(cli, host, port);
 }
 
 /* A place among the rows to come, or a node that is there and may come back with what it holds. */

@@ -98,6 +98,7 @@ int gw_routes_fill(struct gateway *gw, struct base_err *err); /* bootstrap, veri
 int gw_routes_standing(struct gateway *gw, struct base_err *err);
 int gw_routes_escrow(struct gateway *gw, struct base_err *err);
 int gw_routes_audit(struct gateway *gw, struct base_err *err);
+int gw_routes_fleet(struct gateway *gw, struct base_err *err);
 int gw_routes_health(struct gateway *gw, struct base_err *err);
 
 int gw_feed_start(struct gateway *gw, const char *listen_dsn, struct base_err *err);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "sync/base/log.h"
+#include "sync/gateway/fleet.h"
 #include "sync/gateway/oidc.h"
 #include "sync/net/json.h"
 
@@ -12,6 +13,7 @@ struct asking {
     struct gateway *gw;
     struct net_http_exchange *x;
     struct gw_person person;
+    bool page; /* the fleet page's document, not the list of nodes */
     struct gw_pg_conn *conn;
     struct gw_flight flight;
 };
@@ -39,6 +41,11 @@ static void reply_fleet(struct asking *a)
 {
     const char *nodes = gw_flight_value(&a->flight, FLEET_NODES, 0);
     struct base_buf b;
+    if (a->page && nodes != NULL) {
+        net_http_reply_header(a->x, "Cache-Control", "no-store");
+        net_http_reply(a->x, 200, "application/json", nodes, strlen(nodes));
+        return;
+    }
     base_buf_init(&b, FLEET_BYTES_MAX);
     base_buf_printf(&b, "{\"tenant_id\":\"%s\",\"nodes\":", a->person.tenant);
     base_buf_str(&b, nodes == NULL ? "[]" : nodes);
@@ -78,23 +85,43 @@ static void on_conn(void *user, int rc, struct gw_pg_conn *conn)
     }
     a->conn = conn;
     gw_add_enter_person(&a->flight, &a->person);
-    (void)gw_flight_add(
-        &a->flight, "SELECT coalesce(json_agg(f), '[]')::text FROM everward.fleet() f", 0, NULL);
+    (void)gw_flight_add(&a->flight,
+                        a->page
+                            ? "SELECT everward.fleet_page()::text"
+                            : "SELECT coalesce(json_agg(f), '[]')::text FROM everward.fleet() f",
+                        0, NULL);
     (void)gw_flight_add(&a->flight, "COMMIT", 0, NULL);
     gw_pg_fly(conn, &a->flight, a, on_fleet_read);
 }
 
-static void on_person(struct gateway *gw, struct net_http_exchange *x,
-                      const struct gw_person *person)
+static void ask(struct gateway *gw, struct net_http_exchange *x, const struct gw_person *person,
+                bool page)
 {
     struct asking *a = calloc(1, sizeof *a);
     if (a == NULL) {
         gw_reply_no_conn(gw, x, BASE_ENOMEM);
         return;
     }
-    *a = (struct asking){.gw = gw, .x = x, .person = *person};
+    *a = (struct asking){.gw = gw, .x = x, .person = *person, .page = page};
     gw_flight_init(&a->flight);
     gw_pg_take(gw->pool, a, on_conn);
+}
+
+static void on_person(struct gateway *gw, struct net_http_exchange *x,
+                      const struct gw_person *person)
+{
+    ask(gw, x, person, false);
+}
+
+static void on_page_person(struct gateway *gw, struct net_http_exchange *x,
+                           const struct gw_person *person)
+{
+    ask(gw, x, person, true);
+}
+
+void gw_fleet_by_token(struct gateway *gw, struct net_http_exchange *x)
+{
+    gw_authenticate_person(gw, x, on_page_person);
 }
 
 static void on_fleet(struct net_http_exchange *x, void *user)

@@ -268,6 +268,8 @@ static int add_routes(struct gateway *gw, struct base_err *err)
     if (rc == 0)
         rc = gw_routes_people(gw, err);
     if (rc == 0)
+        rc = gw_routes_fleet(gw, err);
+    if (rc == 0)
         rc = gw_routes_escrow(gw, err);
     if (rc == 0)
         rc = gw_routes_standing(gw, err);

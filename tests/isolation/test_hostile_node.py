@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import unittest
+import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "integration"))
 import foreign  # noqa: E402
@@ -112,7 +113,7 @@ def attacks(t):
     """(method, path, body, token's claims or None for the thief's own, headers): each endpoint in many ways."""
     tokens = [None, {"tenant": t.tenant}, {"node": t.node}, {"tenant": t.tenant, "node": t.node}, {"audience": "everward"}]
     names = [t.tenant, t.node, t.staff, t.conflict, t.rows["ward.patient"]]
-    headers = [{}, {"X-Tenant": t.tenant, "X-Tenant-Id": t.tenant, "X-Forwarded-User": t.node, "Cookie": "tenant=" + t.tenant}]
+    headers = [{}, {"X-Tenant": t.tenant, "X-Tenant-Id": t.tenant, "X-Forwarded-User": t.node, "Cookie": "tenant=%s; __Host-everward-fleet=%s" % (t.tenant, gc.b64(uuid.UUID(t.tenant).bytes + b"\x07" * 32))}]
     tables = [k.split(".")[1] for k in t.rows] + ["conflict", "alert", "ward.patient", "everward.node", "pg_authid", "patient;--", "'"]
     plain = []
     for table in tables:
@@ -141,6 +142,11 @@ def attacks(t):
                                                             next_sig=gc.b64(b"s" * 64))))
         plain.append(("GET", "/sync/v1/catalog?tenant=" + name, None))
         plain.append(("GET", "/api/v1/fleet?tenant=" + name, None))
+        plain.append(("GET", "/fleet/v1/nodes?tenant=" + name, None))
+        plain.append(("POST", "/fleet/v1/session", json_body(link=gc.b64(uuid.UUID(name).bytes + b"l" * 32), tenant=t.tenant)))
+        plain.append(("DELETE", "/fleet/v1/session?tenant=" + name, None))
+        plain.append(("GET", "/fleet?tenant=" + name, None))
+        plain.append(("GET", "/fleet/{file}?node=" + name, None))
         plain.append(("GET", "/metrics?tenant=" + name, None))
         plain.append(("GET", "/healthz?" + name, None))
         plain.append(("GET", "/readyz?" + name, None))
