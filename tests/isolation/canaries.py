@@ -6,8 +6,8 @@
     foreign.found_in(text, said)    # the canaries in it that the asker had not said itself
     before = foreign.dump()         # a digest of each table's rows of that tenant, for comparing
 
-Columns of text and JSON hold "cnry" and 20 random hex digits, byte columns 32 random bytes (looked for as hex and as base64url), uuids
-are random by themselves, decimals 14 random digits. What a CHECK confines holds an allowed value."""
+Columns of text and JSON hold "cnry" and 20 random hex digits (fewer where a CHECK allows less), byte columns 32 random bytes
+(looked for as hex and as base64url), uuids are random by themselves, decimals 14 random digits. What a CHECK confines holds an allowed value."""
 
 import base64
 import os
@@ -27,15 +27,20 @@ COLUMNS = """SELECT a.attname, CASE WHEN t.typtype = 'd' THEN t.typname ELSE for
             AND a.attnum = ANY (k.conkey)), '')
   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
   AND a.attgenerated = '' ORDER BY a.attnum"""
-MARK = re.compile("cnry[0-9a-f]{20}")
+MARK = re.compile("cnry[0-9a-f]{8,20}")
 UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TEXTS = {"text", "character varying", "character", "json", "jsonb", "bytea", "moment", "numeric"}
 # Columns that the centre itself works with: another value there would stop the tenant, not show a leak.
 WORKING = {"everward.feed_head.identity", "everward.tenant.tier"}
 
 
-def mark():
-    return "cnry" + os.urandom(10).hex()
+def mark(size=24):
+    return ("cnry" + os.urandom(10).hex())[:size]
+
+
+def least(name, check):
+    """A small whole number that the CHECKs of this column allow."""
+    return str(max([1] + [int(n) + (sign == ">") for sign, n in re.findall(r"\(%s (>=?) \(?(\d+)" % re.escape(name), check)]))
 
 
 def quote(s):
@@ -59,7 +64,8 @@ class Foreign:
         if name == "table_name":
             return "'patient'"
         if kind in ("text", "character varying", "character"):
-            return quote(("https://" if "https://" in check else "") + mark())
+            size = re.search(r"length\(%s\) <= (\d+)" % re.escape(name), check)
+            return quote(("https://" if "https://" in check else "") + mark(min(24, int(size.group(1))) if size else 24))
         if kind in ("json", "jsonb"):
             return quote('{"canary": "%s"}' % mark())
         if kind == "bytea":
@@ -77,7 +83,9 @@ class Foreign:
             return "(SELECT min(tbl) FROM everward.sync_table)"
         if name == "txn":
             return "nextval('everward.change_id')"
-        known = {"bigint": "1", "integer": "1", "smallint": "1", "boolean": "true", '"char"': "'u'", "xid8": "pg_current_xact_id()",
+        if kind in ("bigint", "integer", "smallint"):
+            return least(name, check)
+        known = {"boolean": "true", '"char"': "'u'", "xid8": "pg_current_xact_id()",
                  "timestamp with time zone": "now()", "date": "'1931-02-03'"}
         if kind in known:
             return known[kind]
@@ -139,7 +147,8 @@ class Foreign:
     def found_in(self, text, said=""):
         """Any canary in the text that was not in the asker's own words."""
         hits = {m for m in MARK.findall(text) if m in self.marks} | {u for u in UUID.findall(text.lower()) if u in self.ids}
-        hits |= {m for m in self.marks if not m.startswith("cnry") and m in text} | {b for b in self.bytes if b in text}
+        # A short mark may stand before other digits, and what is no mark has no form: both are looked for as they are.
+        hits |= {m for m in self.marks if not (m.startswith("cnry") and len(m) == 24) and m in text} | {b for b in self.bytes if b in text}
         return {h for h in hits if h not in said}
 
     def dump(self):
