@@ -25,9 +25,8 @@ enum {
     NET_HTTP_HEADERS_MAX = 64,
     NET_HTTP_QUERY_MAX = 64,
     NET_HTTP_REPLY_HEADERS_MAX = 16,
-    NET_HTTP_BODY_GRACE_MS = 5 * 1000, /* before the least rate counts */
-    NET_HTTP_BODY_OVERRUN_BYTES =
-        64 * 1024, /* of a chunked body read past its limit to answer 413 */
+    NET_HTTP_BODY_GRACE_MS = 5 * 1000,       /* before the least rate counts */
+    NET_HTTP_BODY_OVERRUN_BYTES = 64 * 1024, /* of a body read past its limit to answer 413 */
     NET_HTTP_SWEEP_MS = 1000,
     NET_HTTP_PUMP_STREAMS = 256,   /* streams woken per turn of the loop */
     NET_HTTP_PROBE_STREAMS = 4096, /* per sweep */

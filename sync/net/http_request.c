@@ -169,7 +169,10 @@ static void judge_body(struct net_http_exchange *x, const struct reading *r)
     if (x->route == NULL || !x->has_body)
         return;
     uint64_t length = r->lengths == 0 ? 0 : strtoull(r->length, NULL, 10);
-    if (x->route->body_bytes_max == 0 || length > x->route->body_bytes_max)
+    /* Who waits for a "100 Continue" hears of it before the body; see take_body for the others. */
+    bool waits = MHD_lookup_connection_value(x->library, MHD_HEADER_KIND, "Expect") != NULL;
+    uint64_t overrun = waits || x->route->body_bytes_max == 0 ? 0 : NET_HTTP_BODY_OVERRUN_BYTES;
+    if (x->route->body_bytes_max == 0 || length > x->route->body_bytes_max + overrun)
         net_http_refuse(x, 413, "too_large",
                         "The request's body is larger than this address takes.");
 }
@@ -230,8 +233,9 @@ static enum MHD_Result begin(struct net_http_exchange *x, const char *method, co
     return MHD_YES;
 }
 
-/* A chunked body does not say its length before: a little beyond the limit is read and dropped, so
- * that the client can be told; who goes on is cut off. */
+/* A little beyond the limit is read and dropped, whether the length was said before or not: a client
+ * that still sends when the connection is closed behind an answer may never see the answer. Who goes
+ * on is cut off. */
 static enum MHD_Result take_body(struct net_http_exchange *x, const char *upload, size_t *len)
 {
     x->conn->bytes += *len;

@@ -237,12 +237,22 @@ class HttpHostile(unittest.TestCase):
 
     def test_a_body_announced_too_large_is_refused_before_it_is_sent(self):
         started = time.monotonic()
-        self.refused(get("/echo", "Content-Length: 1048577\r\n", "POST"), 413, "too_large")
+        self.refused(get("/echo", "Content-Length: %d\r\n" % (1048576 + 65537), "POST"), 413, "too_large")
         self.assertLess(time.monotonic() - started, 2)
         self.refused(get("/hello", "Content-Length: 1\r\n") + b"x", 413, "too_large")
 
     def test_a_client_that_expects_100_is_refused_without_it(self):
         self.refused(get("/echo", "Content-Length: 1048577\r\nExpect: 100-continue\r\n", "POST"), 413, "too_large")
+
+    def test_a_body_a_little_over_the_limit_is_read_so_that_its_sender_sees_the_answer(self):
+        with self.server.connect() as s:
+            s.sendall(get("/items/1", "Content-Length: 1025\r\nConnection: close\r\n", "PATCH") + b"x" * 500)
+            s.settimeout(0.3)
+            with self.assertRaises(TimeoutError):
+                s.recv(1)
+            s.settimeout(30)
+            s.sendall(b"x" * 525)
+            self.assertTrue(read_all(s).startswith(b"HTTP/1.1 413 "))
 
     def test_a_chunked_body_a_little_over_the_limit_is_told_so(self):
         chunk = b"%x\r\n" % 1025 + b"x" * 1025 + b"\r\n0\r\n\r\n"
