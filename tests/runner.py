@@ -5,12 +5,14 @@ Every test is a line "ok/not ok/skip part/name"; a program that dies or times ou
 skipped test is a failure where CI=true. Each program runs in a session of its own, which is killed when it is over.
 """
 import argparse
+import concurrent.futures
 import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -21,21 +23,33 @@ JOBS = str(os.cpu_count() or 2)
 UNIT_TIMEOUT_S = 240
 INTEGRATION_TIMEOUT_S = 600
 FUZZ_S = int(os.environ.get("EVERWARD_FUZZ_S", "5"))  # per target
+# These measure what a user waits for: nothing runs beside them.
+ALONE = {"test_api_node", "test_api_people", "test_gateway", "test_http_hostile", "test_node", "test_oidc", "test_oidc_node", "test_people",
+         "test_synthetic"}
 # A program too long for one run, by its groups.
 GROUPS = {"cryptvfs": ["open", "tamper", "sql", "crash", "power", "wal"]}
 
 counts = {"passed": 0, "failed": 0, "skipped": 0}
 failed = []
+recording = threading.RLock()
 
 
 def record(result, name, why=""):
     if result == "skipped" and CI:
         result, why = "failed", f"skipped, which is an error under CI=true: {why}"
-    counts[result] += 1
-    if result == "failed":
-        failed.append(f"{name}  {why}".rstrip())
     word = {"passed": "ok", "failed": "not ok", "skipped": "skip"}[result]
-    print(f"{word:7}{name}" + (f"  ({why})" if why else ""), flush=True)
+    with recording:
+        counts[result] += 1
+        if result == "failed":
+            failed.append(f"{name}  {why}".rstrip())
+        print(f"{word:7}{name}" + (f"  ({why})" if why else ""), flush=True)
+
+
+def side_by_side(jobs):
+    """Programs that keep one core busy each and share nothing but the machine."""
+    with concurrent.futures.ThreadPoolExecutor(int(JOBS)) as pool:
+        for job in [pool.submit(*j) for j in jobs]:
+            job.result()
 
 
 def run(command, timeout, env=None, cwd=ROOT):
@@ -88,7 +102,14 @@ def wanted(names, part, test):
 
 
 def run_tap(name, command, timeout, env):
+    started = time.monotonic()
     code, output = run(command, timeout, env)
+    with recording:  # one program's lines stay together
+        record_tap(name, code, output)
+        print(f"## {name} took {time.monotonic() - started:.0f} s", flush=True)
+
+
+def record_tap(name, code, output):
     seen = 0
     for line in output.splitlines():
         if m := re.match(r"(?:not )?ok \d+ # SKIP (\S+)", line):  # cmocka's form
@@ -115,13 +136,15 @@ def run_tap(name, command, timeout, env):
 
 def part_unit(names):
     folder = os.path.join(BUILD, "tests")
+    jobs = []
     for program in sorted(os.listdir(folder)):
         path = os.path.join(folder, program)
         test = program.removeprefix("test_")
         if program.startswith("test_") and os.access(path, os.X_OK) and wanted(names, "unit", test):
             for group in GROUPS.get(test, [""]):
                 env = environment() | ({"EVERWARD_TEST_GROUPS": group} if group else {})
-                run_tap(f"unit/{test}" + (f"_{group}" if group else ""), [path], UNIT_TIMEOUT_S, env)
+                jobs.append((run_tap, f"unit/{test}" + (f"_{group}" if group else ""), [path], UNIT_TIMEOUT_S, env))
+    side_by_side(jobs)
     if wanted(names, "unit", "mutants"):
         mutants()
 
@@ -144,11 +167,14 @@ def part_python(part):
     folder = os.path.join(ROOT, "tests", part)
 
     def run_part(names):
-        for file in sorted(os.listdir(folder) if os.path.isdir(folder) else []):
-            test = file.removesuffix(".py")
-            if file.startswith("test_") and file.endswith(".py") and wanted(names, part, test):
-                run_tap(f"{part}/{test}", [sys.executable, "tests/runner.py", "--one", test],
-                        INTEGRATION_TIMEOUT_S, environment())
+        tests = [f.removesuffix(".py") for f in sorted(os.listdir(folder)) if f.startswith("test_") and f.endswith(".py")]
+        jobs = {t: (run_tap, f"{part}/{t}", [sys.executable, "tests/runner.py", "--one", t], INTEGRATION_TIMEOUT_S, environment())
+                for t in tests if wanted(names, part, t)}
+        beside = {} if part in ONE_BY_ONE else {t: j for t, j in jobs.items() if t not in ALONE}
+        side_by_side(beside.values())
+        for test, (job, *args) in jobs.items():
+            if test not in beside:
+                job(*args)
     return run_part
 
 
@@ -157,21 +183,23 @@ def part_fuzz(names):
             must(["cmake", "--build", "--preset", "fuzz", "-j", JOBS], "fuzz/build with clang and libFuzzer")):
         return
     folder = os.path.join(ROOT, "build", "fuzz", "fuzz")
-    for program in sorted(os.listdir(folder) if os.path.isdir(folder) else []):
-        test = program.removeprefix("fuzz_")
-        corpus = os.path.join(ROOT, "tests", "fuzz", "corpus", test)
-        if not program.startswith("fuzz_") or not wanted(names, "fuzz", test):
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            code, output = run([os.path.join(folder, program), f"-max_total_time={FUZZ_S}", "-rss_limit_mb=2048",
-                                f"-artifact_prefix={scratch}/", scratch] + ([corpus] if os.path.isdir(corpus) else []),
-                               FUZZ_S * 6 + 60, environment())
-            runs = re.search(r"Done (\d+) runs", output)
-            if code == 0 and runs:
-                record("passed", f"fuzz/{test}", f"{runs[1]} executions")
-            else:
-                print(output[-4000:])
-                record("failed", f"fuzz/{test}", f"exit {code}")
+    programs = sorted(os.listdir(folder) if os.path.isdir(folder) else [])
+    side_by_side([(fuzz, os.path.join(folder, p), p.removeprefix("fuzz_")) for p in programs
+                  if p.startswith("fuzz_") and wanted(names, "fuzz", p.removeprefix("fuzz_"))])
+
+
+def fuzz(program, test):
+    corpus = os.path.join(ROOT, "tests", "fuzz", "corpus", test)
+    with tempfile.TemporaryDirectory() as scratch:
+        code, output = run([program, f"-max_total_time={FUZZ_S}", "-rss_limit_mb=2048",
+                            f"-artifact_prefix={scratch}/", scratch] + ([corpus] if os.path.isdir(corpus) else []),
+                           FUZZ_S * 6 + 60, environment())
+    runs = re.search(r"Done (\d+) runs", output)
+    if code == 0 and runs:
+        record("passed", f"fuzz/{test}", f"{runs[1]} executions")
+    else:
+        print(output[-4000:])
+        record("failed", f"fuzz/{test}", f"exit {code}")
 
 
 def part_tidy(names):
@@ -198,6 +226,7 @@ def part_demo(names):
 
 # Folders of Python tests; --one finds their files, and the helpers in integration, by name.
 PYTHON = ("integration", "sim", "isolation", "fault", "e2e")
+ONE_BY_ONE = {"sim", "fault", "e2e"}  # each keeps both cores busy, or measures
 PARTS = {"tidy": part_tidy, "unit": part_unit, **{p: part_python(p) for p in PYTHON}, "demo": part_demo,
          "fuzz": part_fuzz}
 NEED_BUILD = {"unit", "demo", *PYTHON}
