@@ -22,6 +22,8 @@ const struct base_setting node_settings[] = {
     {"api", "key", TEXT, "", 0, 0, "PEM file of its private key"},
     {"sync", "verify_hours", INT, "24", 0, 8760,
      "hours between comparisons with the centre; 0: on demand only"},
+    {"sync", "keep_days", INT, "90", 7, 3650,
+     "days of contact with the centre for which a change that it has acknowledged stays here"},
     {"downtime", "folder", TEXT, "", 0, 0,
      "full path of the folder that the sealed downtime packs are written to; empty: none"},
     {"downtime", "key", TEXT, "", 0, 0,

@@ -8,6 +8,7 @@
  *   life.c     after a restore: where our log and the centre's part, and the next incarnation
  *   audit.c    the audit trail on its way to its witness  escrow.c  keys in the tenant's safe; wipe
  *   rotate.c   another signing key                       numbers.c  blocks of record numbers
+ *   prune.c    old acknowledged changes
  */
 #ifndef NODE_ENGINE_INTERNAL_H
 #define NODE_ENGINE_INTERNAL_H
@@ -65,6 +66,7 @@ struct engine_fill;    /* fill.c */
 struct engine_audit;   /* audit.c */
 struct engine_escrow;  /* escrow.c */
 struct engine_numbers; /* numbers.c */
+struct engine_prune;   /* prune.c */
 
 struct node_engine {
     uv_loop_t *loop;
@@ -132,6 +134,7 @@ struct node_engine {
     struct engine_escrow *escrow;
     struct engine_rotation *rotation;
     struct engine_numbers *numbers;
+    struct engine_prune *prune;
     node_rotated_cb rotated; /* NULL: this node keeps its signing key */
     void *rotated_user;
     node_wipe_cb wipe; /* NULL: this node does not wipe itself */
@@ -198,6 +201,10 @@ int engine_numbers_open(struct node_engine *e, struct base_err *err);
 void engine_numbers_close(struct node_engine *e);
 void engine_numbers_tick(struct node_engine *e);
 void engine_numbers_greeted(struct node_engine *e);
+/* prune.c: beside the lanes */
+int engine_prune_open(struct node_engine *e, int64_t keep_days, struct base_err *err);
+void engine_prune_close(struct node_engine *e);
+void engine_prune_tick(struct node_engine *e);
 /* A token that is refused may have been signed with a key that the centre knows no more, or not yet. */
 bool engine_rotation_pending(const struct node_engine *e);
 

@@ -134,6 +134,10 @@ void audit_chain_start(uint8_t chain[CORE_CHAIN_BYTES], const struct node_identi
 /* outbox.c: the present life, and the change that it begins behind: the chain begins there. */
 int life_start(struct node_db *db, int64_t *incarnation, int64_t *after, struct base_err *err);
 
+/* prune.c: changes below it may be gone (prune.h); the centre knows no more of ours than acked: days of contact tell no more. */
+int prune_floor(struct node_db *db, int64_t *seq, struct base_err *err);
+int prune_lower(struct node_db *db, int64_t acked, struct base_err *err);
+
 /* meta.c: the store's own values. */
 int meta_i64(struct node_db *db, const char *name, int64_t fallback, int64_t *out,
              struct base_err *err);

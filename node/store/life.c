@@ -81,7 +81,17 @@ static int lay_again(struct node_db *db, int64_t first, int64_t last, struct bas
 static int wait_again(struct node_db *db, int64_t above, struct base_err *err)
 {
     int64_t done = 0;
-    int rc = meta_i64(db, "_done", 0, &done, err);
+    int64_t floor = 0;
+    int rc = prune_floor(db, &floor, err);
+    if (rc == 0 && above < floor)
+        return base_fail(err, BASE_EFENCED,
+                         "the centre knows this node's changes up to %lld; kept here are those "
+                         "from %lld on (sync.keep_days). Nothing is deleted",
+                         (long long)above, (long long)floor);
+    if (rc == 0)
+        rc = prune_lower(db, above, err);
+    if (rc == 0)
+        rc = meta_i64(db, "_done", 0, &done, err);
     if (rc == 0)
         rc = lower(db, "_acked", above, err);
     if (rc == 0)

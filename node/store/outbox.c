@@ -14,6 +14,7 @@ int node_outbox_position(struct node_db *db, int64_t seq, struct core_position *
     struct node_stmt *st = NULL;
     int64_t incarnation = 0;
     int64_t begins = 0;
+    int64_t floor = 0;
     int rc = life_start(db, &incarnation, &begins, err);
     if (rc != 0)
         return rc;
@@ -35,6 +36,12 @@ int node_outbox_position(struct node_db *db, int64_t seq, struct core_position *
         rc = 0;
     } else if (rc == 1) {
         rc = base_fail(err, BASE_ECORRUPT, "the chain at %lld is not whole", (long long)seq);
+    } else if (rc == 0 && (rc = prune_floor(db, &floor, err)) == 0 && seq < floor) {
+        rc = base_fail(err, BASE_EFENCED,
+                       "change %lld of this node was acknowledged long ago and is no longer kept "
+                       "(from %lld on they are): the centre was put back to a copy older than "
+                       "sync.keep_days. Nothing is deleted",
+                       (long long)seq, (long long)floor);
     } else if (rc == 0) {
         rc = base_fail(err, BASE_ENOTFOUND, "the log does not hold change %lld", (long long)seq);
     }

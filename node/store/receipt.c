@@ -5,11 +5,13 @@ struct judged {
     struct node_table *table; /* NULL: the catalog has lost it */
     struct base_uuid id;
     bool was_held, held;
+    bool pruned; /* known long since, and no longer in the log */
 };
 
 static int judged_find(struct node_db *db, int64_t seq, struct judged *j, struct base_err *err)
 {
     struct node_stmt *st = NULL;
+    int64_t floor = 0;
     size_t len = 0;
     int rc = stmt_get(db, &st, "SELECT tbl, row_id, held, closed FROM _change WHERE seq = ?", err);
     if (rc != 0)
@@ -24,6 +26,8 @@ static int judged_find(struct node_db *db, int64_t seq, struct judged *j, struct
         rc = node_sql_col_uuid(st, 1, &j->id)
                  ? 0
                  : base_fail(err, BASE_ECORRUPT, "change %lld names no row", (long long)seq);
+    } else if (rc == 0 && (rc = prune_floor(db, &floor, err)) == 0 && seq < floor) {
+        j->pruned = true;
     } else if (rc == 0) {
         rc = base_fail(err, BASE_EPROTO, "an outcome for change %lld, which is not in the log",
                        (long long)seq);
@@ -57,6 +61,8 @@ static int outcome_apply(struct node_db *db, const struct node_outcome *o, struc
 {
     struct judged j = {.held = o->outcome == CORE_QUARANTINED};
     int rc = judged_find(db, o->seq, &j, err);
+    if (rc != 0 || j.pruned)
+        return rc;
     if (rc == 0)
         rc = judged_store(db, o, j.held, err);
     return rc == 0 && j.held != j.was_held && j.table != NULL

@@ -64,6 +64,13 @@ class Node:
             raise RuntimeError("%s: everward %s: exit %d: %s" % (self.name, " ".join(words), done.returncode, done.stderr))
         return done.stdout
 
+    def store_sql(self, text):
+        """SQL in its store while it does not run."""
+        done = subprocess.run([os.path.join(gc.BUILD, "tests", "store_sql"), self.state, text], capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise RuntimeError("store_sql: " + done.stderr)
+        return done.stdout.strip()
+
     def invite(self):
         return self.stack.gateway.cli("node", "invite", self.name, "--tenant", self.tenant, "--site", "North")
 

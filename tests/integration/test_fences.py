@@ -5,6 +5,7 @@ Real programs: everward, everward-gateway, PostgreSQL (stack.py)."""
 import os
 import re
 import shutil
+import time
 import unittest
 
 import stack
@@ -31,6 +32,42 @@ def write(mark):
 
 def at_centre(mark):
     return int(s.db.one("postgres", "SELECT count(*) FROM ward.patient WHERE family_name = '%s'" % mark))
+
+
+class Log(unittest.TestCase):
+    """First of the three that use the node after it: they go on with a log that begins later."""
+
+    def test_what_was_acknowledged_ninety_days_ago_leaves_the_log_and_nothing_else_does(self):
+        for i in range(5):
+            write("Aged-%d" % i)
+        a.wait_current()
+        a.stop()
+        count = "SELECT count(*) FROM _change"
+        before = int(a.store_sql(count))
+        days = ("WITH RECURSIVE d(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM d WHERE n < %d) INSERT INTO _contact (day, acked, audited) "
+                "SELECT n, (SELECT value FROM _meta WHERE name = '_acked'), 0 FROM d")
+        a.store_sql("DELETE FROM _contact; " + days % 89)
+        a.start()  # today is the 90th: one short
+        a.wait(lambda st: st["state"] == "current")
+        write("Young")
+        a.wait_current()
+        a.stop()
+        self.assertEqual(int(a.store_sql(count)), before + 1)
+        self.assertNotIn("acknowledged 90 days of contact ago", a.log())
+
+        a.store_sql("INSERT INTO _contact (day, acked, audited) VALUES (90, 0, 0)")
+        a.start()
+        end = time.monotonic() + 60
+        while "acknowledged 90 days of contact ago" not in a.log():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.1)
+        a.kill()
+        self.assertEqual(int(a.store_sql(count)), 2)  # the last of the old ones, and the young one
+        a.start()
+        write("After")
+        a.wait_current()
+        self.assertEqual((at_centre("Aged-0"), at_centre("After")), (1, 1))
+        self.assertTrue(a.verify()["equal"])
 
 
 class OldCopy(unittest.TestCase):
