@@ -305,6 +305,8 @@ int node_catalog_apply(struct node_db *db, const char *json, size_t len, struct 
         return base_fail(err, BASE_ENOMEM, "out of memory for the catalog");
     core_catalog_release(&c->c);
     int rc = net_catalog_parse(&c->c, json, len, err);
+    if (rc == 0 && c->c.table_count == 0 && db->catalog->c.table_count > 0)
+        rc = base_fail(err, BASE_EINVALID, "names no table: the ward would have nothing left");
     if (rc == 0)
         rc = meta_i64(db, "_cursor", -1, &cursor, err);
     for (int i = 0; rc == 0 && i < c->c.table_count; i++)

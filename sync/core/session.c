@@ -119,6 +119,9 @@ void core_session_on_hello(struct core_session *s, int64_t catalog_version, bool
     pulled(s);
     s->filled = filled;
     s->catalog_want = catalog_version;
+    /* The centre was put back: its next catalog may bear the number of ours. */
+    if (s->catalog_have > catalog_version)
+        s->catalog_have = -1;
     s->greeted =
         s->link_open; /* closed by hand while the answer was worked on: greeted again when it opens */
     enter(s, phase_after(s));

@@ -241,6 +241,18 @@ static void a_newer_catalog_in_the_feed_is_fetched_before_the_next_feed(void **s
     assert_int_equal(next(&s, NOW), CORE_DO_FEED);
 }
 
+static void a_centre_with_an_older_catalog_than_ours_gives_its_own(void **state)
+{
+    struct core_session s;
+    core_session_init(&s, NOW, true, true, 9);
+    assert_int_equal(next(&s, NOW), CORE_DO_HELLO);
+    core_session_on_hello(&s, 7, true);
+    assert_int_equal(next(&s, NOW), CORE_DO_PUSH);
+    assert_int_equal(next(&s, NOW), CORE_DO_CATALOG);
+    core_session_on_catalog(&s, 7, true);
+    assert_int_equal(next(&s, NOW), CORE_DO_FEED);
+}
+
 static void a_body_from_a_newer_catalog_is_answered_by_fetching_it_once(void **state)
 {
     struct core_session s = following();
@@ -464,6 +476,7 @@ int main(void)
         cmocka_unit_test(a_push_that_contradicts_the_centre_makes_the_session_greet),
         cmocka_unit_test(a_doubt_is_cleared_by_the_next_greeting),
         cmocka_unit_test(a_newer_catalog_in_the_feed_is_fetched_before_the_next_feed),
+        cmocka_unit_test(a_centre_with_an_older_catalog_than_ours_gives_its_own),
         cmocka_unit_test(a_body_from_a_newer_catalog_is_answered_by_fetching_it_once),
         cmocka_unit_test(a_catalog_with_a_new_table_fills_it_before_following),
         cmocka_unit_test(the_batch_follows_the_measured_time_within_its_limits),
