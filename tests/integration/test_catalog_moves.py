@@ -4,6 +4,7 @@ Real programs: everward, everward-gateway, PostgreSQL (stack.py)."""
 
 import json
 import threading
+import time
 import unittest
 
 import stack
@@ -58,6 +59,9 @@ class Answers(threading.Thread):
                     self.refused.append(str(e))
 
     def end(self):
+        end = time.monotonic() + 30
+        while self.wrote <= 3 and time.monotonic() < end:  # a busy machine
+            time.sleep(0.02)
         self.stop.set()
         self.join(10)
         self.tablet.connection.close()
