@@ -19,92 +19,41 @@ const char test_timeline[] = "44444444-4444-4444-8444-444444444444";
                             ",\"order\":" #order ",\"columns\":[" columns                          \
                             "],\"indexes\":[" indexes "]}"
 
-const char test_catalog[] = "{\"format\":\"everward-catalog/1\",\"version\":7,\"tables\":[" TABLE(
-    1, "patient", "field", "false", "false", 10,
-    COLUMN(4, "family_name", "text", "true", "null", "rw") "," COLUMN(
-        5, "given_names", "text", "true", "null",
-        "rw") "," COLUMN(6, "birth_date", "moment", "true", "null",
-                         "rw") "," COLUMN(7, "active", "bool", "true", "null",
-                                          "rw") "," COLUMN(8, "ssn", "text", "true", "\"central\"",
-                                                           "rw"),
-    "") "," TABLE(2, "observation", "fact", "false", "false", 40,
-                  COLUMN(4, "patient_id", "uuid", "false", "null", "rw") "," COLUMN(
-                      5, "code", "text", "false", "null",
-                      "rw") "," COLUMN(6, "value_decimal", "decimal", "true", "null",
-                                       "rw") "," COLUMN(7, "effective_at", "moment", "true", "null",
-                                                        "rw") "," COLUMN(8, "components", "json",
-                                                                         "true", "null",
-                                                                         "rw") "," COLUMN(9,
-                                                                                          "number",
-                                                                                          "int",
-                                                                                          "true",
-                                                                                          "null",
-                                                                                          "rw"),
-                  "[\"patient_id\",\"effective_at\"]") "," TABLE(3, "task", "field", "true",
-                                                                 "false", 31,
-                                                                 COLUMN(
-                                                                     4, "patient_id", "uuid",
-                                                                     "true", "null",
-                                                                     "rw") "," COLUMN(5, "status",
-                                                                                      "text",
-                                                                                      "true",
-                                                                                      "\"state\"",
-                                                                                      "rw") "," COLUMN(6,
-                                                                                                       "note",
-                                                                                                       "text",
-                                                                                                       "true",
-                                                                                                       "null",
-                                                                                                       "rw"),
-                                                                 "[\"patient_id\"]") "," TABLE(4,
-                                                                                               "sta"
-                                                                                               "ff",
-                                                                                               "cen"
-                                                                                               "tra"
-                                                                                               "l",
-                                                                                               "fal"
-                                                                                               "se",
-                                                                                               "fal"
-                                                                                               "se",
-                                                                                               2,
-                                                                                               COLUMN(
-                                                                                                   4,
-                                                                                                   "username",
-                                                                                                   "text",
-                                                                                                   "true",
-                                                                                                   "null",
-                                                                                                   "rw"),
-                                                                                               "") "," TABLE(5,
-                                                                                                             "conflict",
-                                                                                                             "central",
-                                                                                                             "false",
-                                                                                                             "false",
-                                                                                                             50,
-                                                                                                             COLUMN(4, "table_name", "text", "false", "null", "ro") "," COLUMN(
-                                                                                                                 5,
-                                                                                                                 "row_id",
-                                                                                                                 "uuid",
-                                                                                                                 "false",
-                                                                                                                 "null",
-                                                                                                                 "ro") "," COLUMN(6,
-                                                                                                                                  "state",
-                                                                                                                                  "text",
-                                                                                                                                  "false",
-                                                                                                                                  "null",
-                                                                                                                                  "ro"),
-                                                                                                             "[\"row_id\"],[\"state\"]") "," TABLE(6,
-                                                                                                                                                   "audit_event",
-                                                                                                                                                   "fact",
-                                                                                                                                                   "false",
-                                                                                                                                                   "true",
-                                                                                                                                                   90,
-                                                                                                                                                   COLUMN(
-                                                                                                                                                       4,
-                                                                                                                                                       "action",
-                                                                                                                                                       "text",
-                                                                                                                                                       "true",
-                                                                                                                                                       "null",
-                                                                                                                                                       "rw"),
-                                                                                                                                                   "") "]}";
+/* clang-format off */
+const char test_catalog[] =
+    "{\"format\":\"everward-catalog/1\",\"version\":7,\"tables\":["
+    TABLE(1, "patient", "field", "false", "false", 10,
+          COLUMN(4, "family_name", "text", "true", "null", "rw") ","
+          COLUMN(5, "given_names", "text", "true", "null", "rw") ","
+          COLUMN(6, "birth_date", "moment", "true", "null", "rw") ","
+          COLUMN(7, "active", "bool", "true", "null", "rw") ","
+          COLUMN(8, "ssn", "text", "true", "\"central\"", "rw"),
+          "") ","
+    TABLE(2, "observation", "fact", "false", "false", 40,
+          COLUMN(4, "patient_id", "uuid", "false", "null", "rw") ","
+          COLUMN(5, "code", "text", "false", "null", "rw") ","
+          COLUMN(6, "value_decimal", "decimal", "true", "null", "rw") ","
+          COLUMN(7, "effective_at", "moment", "true", "null", "rw") ","
+          COLUMN(8, "components", "json", "true", "null", "rw") ","
+          COLUMN(9, "number", "int", "true", "null", "rw"),
+          "[\"patient_id\",\"effective_at\"]") ","
+    TABLE(3, "task", "field", "true", "false", 31,
+          COLUMN(4, "patient_id", "uuid", "true", "null", "rw") ","
+          COLUMN(5, "status", "text", "true", "\"state\"", "rw") ","
+          COLUMN(6, "note", "text", "true", "null", "rw"),
+          "[\"patient_id\"]") ","
+    TABLE(4, "staff", "central", "false", "false", 2,
+          COLUMN(4, "username", "text", "true", "null", "rw"),
+          "") ","
+    TABLE(5, "conflict", "central", "false", "false", 50,
+          COLUMN(4, "table_name", "text", "false", "null", "ro") ","
+          COLUMN(5, "row_id", "uuid", "false", "null", "ro") ","
+          COLUMN(6, "state", "text", "false", "null", "ro"),
+          "[\"row_id\"],[\"state\"]") ","
+    TABLE(6, "audit_event", "fact", "false", "true", 90,
+          COLUMN(4, "action", "text", "true", "null", "rw"),
+          "") "]}";
+/* clang-format on */
 
 struct waited {
     struct node_job job;
