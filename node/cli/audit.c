@@ -24,6 +24,12 @@ static int verify(struct node_cli *cli)
                      whole ? "the audit trail is whole" : "THE AUDIT TRAIL IS NOT WHOLE",
                      cJSON_GetNumberValue(n), cJSON_GetNumberValue(heads),
                      node_cli_text_of(o, "witness"));
+        const cJSON *cut = cJSON_GetObjectItemCaseSensitive(o, "trimmed_to");
+        if (cJSON_IsNumber(cut))
+            (void)printf(
+                "  checked from the signed checkpoint at entry %.0f on (%s): entries up to "
+                "it are at the centre\n",
+                cJSON_GetNumberValue(cut), node_cli_text_of(o, "trimmed_at"));
         if (!whole)
             (void)printf("  %s\n", node_cli_text_of(o, "broken"));
     }

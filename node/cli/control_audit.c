@@ -32,6 +32,10 @@ static void write_verdict(struct base_buf *b, const struct node_audit_report *r,
     base_buf_json_str(b, s->audit_witness[0] != '\0' ? "refused"
                          : s->audit_sent >= 0        ? "agrees"
                                                      : "not asked");
+    if (r->cut.head.n > 0) {
+        base_buf_printf(b, ",\"trimmed_to\":%lld", (long long)r->cut.head.n);
+        control_add_text(b, "trimmed_at", r->cut.at);
+    }
     control_add_text(b, "witnessed_at", s->audit_sent_at[0] == '\0' ? NULL : s->audit_sent_at);
     control_add_text(b, "broken",
                      r->broken[0] != '\0'          ? r->broken

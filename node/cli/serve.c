@@ -256,7 +256,8 @@ static int start_engine(struct daemon *d, struct base_err *err)
         .rotated_user = d,
         .incarnation = d->identity.id.incarnation,
         .verify_every_s = base_config_int(d->cli->config, "sync", "verify_hours") * 3600,
-        .keep_days = base_config_int(d->cli->config, "sync", "keep_days")};
+        .keep_days = base_config_int(d->cli->config, "sync", "keep_days"),
+        .audit_keep_days = base_config_int(d->cli->config, "audit", "keep_days")};
     int rc = node_engine_start(&d->engine, &d->loop, d->store, &c, err);
     if (rc == 0)
         node_engine_on_status(d->engine, keep_incarnation, d);

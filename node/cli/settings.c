@@ -24,6 +24,8 @@ const struct base_setting node_settings[] = {
      "hours between comparisons with the centre; 0: on demand only"},
     {"sync", "keep_days", INT, "90", 7, 3650,
      "days of contact with the centre for which a change that it has acknowledged stays here"},
+    {"audit", "keep_days", INT, "400", 30, 3650,
+     "days of contact with the centre for which an audit entry that it has stays here"},
     {"downtime", "folder", TEXT, "", 0, 0,
      "full path of the folder that the sealed downtime packs are written to; empty: none"},
     {"downtime", "key", TEXT, "", 0, 0,

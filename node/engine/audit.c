@@ -191,6 +191,13 @@ static bool go_back(struct engine_audit *a)
     cJSON_Delete(o);
     if (taken < 0 || taken >= a->state.sent)
         return false;
+    if (taken < a->state.cut) { /* put back further than the trail reaches here */
+        base_log(
+            BASE_LOG_ERROR, "audit",
+            "the centre has lost entries of the trail from %lld on; here they are gone up to %lld",
+            (long long)taken + 1, (long long)a->state.cut);
+        return false;
+    }
     base_log(BASE_LOG_WARN, "audit",
              "the centre has lost entries of the trail: sent again from %lld",
              (long long)taken + 1);

@@ -467,7 +467,7 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
     if (rc == 0)
         rc = engine_numbers_open(e, err);
     if (rc == 0)
-        rc = engine_prune_open(e, config->keep_days, err);
+        rc = engine_prune_open(e, config->keep_days, config->audit_keep_days, err);
     if (rc == 0)
         rc = node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path,
                                  err);

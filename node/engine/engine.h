@@ -34,8 +34,9 @@ struct node_engine_config {
     const char *state_dir;
     int64_t verify_every_s; /* 0: on demand only */
     int64_t keep_days;      /* acknowledged changes, in days of contact; 0: the default (prune.h) */
-    int64_t incarnation;    /* as last known outside the database: an old one put back is noticed */
-    node_wipe_cb wipe;      /* the centre asks for it and nothing is unsent; NULL: never */
+    int64_t audit_keep_days; /* audit entries that the centre has; likewise (audit.h) */
+    int64_t incarnation; /* as last known outside the database: an old one put back is noticed */
+    node_wipe_cb wipe;   /* the centre asks for it and nothing is unsent; NULL: never */
     void (*wiped)(void *user); /* the proof is at the centre, or could not be brought there */
     void *wipe_user;
     node_rotated_cb rotated; /* NULL: node_engine_rotate is never called */

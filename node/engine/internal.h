@@ -202,7 +202,8 @@ void engine_numbers_close(struct node_engine *e);
 void engine_numbers_tick(struct node_engine *e);
 void engine_numbers_greeted(struct node_engine *e);
 /* prune.c: beside the lanes */
-int engine_prune_open(struct node_engine *e, int64_t keep_days, struct base_err *err);
+int engine_prune_open(struct node_engine *e, int64_t keep_days, int64_t audit_days,
+                      struct base_err *err);
 void engine_prune_close(struct node_engine *e);
 void engine_prune_tick(struct node_engine *e);
 /* A token that is refused may have been signed with a key that the centre knows no more, or not yet. */

@@ -18,5 +18,9 @@ struct audit_entry {
 void audit_entry_line(struct base_buf *b, int64_t n, const struct audit_entry *e);
 void audit_chain_step(const struct node_db *db, uint8_t chain[CORE_CHAIN_BYTES],
                       const struct base_buf *line);
+/* From the newest checkpoint to entry n. BASE_ECORRUPT: not what was written. */
+struct node_audit_head;
+int audit_verify_to(struct node_db *db, int64_t n, struct node_audit_head *out,
+                    struct base_err *err);
 
 #endif

@@ -5,7 +5,7 @@
 #define ENTRY_COLUMNS                                                                              \
     "n, at, actor, device, request_id, action, tbl, row_id, patient_id, outcome, detail, chain"
 
-enum { MARK_TEXT_BYTES_MAX = 256, AUDIT_TRIGGERS = 5 /* schema/node/0001, 0160 */ };
+enum { MARK_TEXT_BYTES_MAX = 256, AUDIT_TRIGGERS = 8 /* schema/node/0001, 0160, 0182 */ };
 
 /* The entry a result stands on, its texts as long as the step. */
 static void entry_read(struct node_stmt *st, struct audit_entry *e, struct node_author *author,
@@ -53,20 +53,28 @@ static int entry_check(struct node_db *db, struct node_stmt *st, int64_t n,
     return 0;
 }
 
-/* Called behind every entry, and once before the first (n 0). */
+/* Called behind every entry, and once before the first (n 0, or the newest checkpoint's). */
 typedef int (*walk_cb)(void *user, const struct node_audit_head *at, struct base_err *err);
 
-static int walk(struct node_db *db, struct node_audit_head *head, void *user, walk_cb cb,
-                struct base_err *err)
+static int walk(struct node_db *db, int64_t upto, struct node_audit_head *head, void *user,
+                walk_cb cb, struct base_err *err)
 {
     struct node_stmt *st = NULL;
     struct base_buf line;
-    struct node_audit_head at = {0};
-    int rc = stmt_get(db, &st, "SELECT " ENTRY_COLUMNS " FROM _audit ORDER BY n", err);
+    struct node_audit_head at;
+    struct node_audit_cut cut;
+    int rc = node_audit_cut_get(db, &cut, err);
+    if (rc == 0)
+        rc = node_audit_cut_check(db, &cut, err);
+    if (rc == 0)
+        rc = stmt_get(
+            db, &st, "SELECT " ENTRY_COLUMNS " FROM _audit WHERE n > ? AND n <= ? ORDER BY n", err);
     if (rc != 0)
         return rc;
     base_buf_init(&line, AUDIT_LINE_BYTES_MAX);
-    audit_chain_start(at.chain, db->identity);
+    at = cut.head;
+    node_sql_i64(st, 1, at.n);
+    node_sql_i64(st, 2, upto);
     rc = cb == NULL ? 0 : cb(user, &at, err);
     while (rc == 0 && (rc = node_sql_step(st, err)) == 1) {
         at.n++;
@@ -83,12 +91,21 @@ static int walk(struct node_db *db, struct node_audit_head *head, void *user, wa
 int node_audit_verify(struct node_db *db, int64_t *entries, uint8_t head[32], struct base_err *err)
 {
     struct node_audit_head at;
-    int rc = walk(db, &at, NULL, NULL, err);
+    int rc = walk(db, INT64_MAX, &at, NULL, NULL, err);
     if (rc != 0)
         return rc;
     *entries = at.n;
     memcpy(head, at.chain, sizeof at.chain);
     return 0;
+}
+
+int audit_verify_to(struct node_db *db, int64_t n, struct node_audit_head *out,
+                    struct base_err *err)
+{
+    int rc = walk(db, n, out, NULL, NULL, err);
+    return rc != 0 || out->n == n
+               ? rc
+               : base_fail(err, BASE_ECORRUPT, "audit entry %lld is missing", (long long)n);
 }
 
 /* ---- signed heads -------------------------------------------------------------------------- */
@@ -130,6 +147,10 @@ int node_audit_state_get(struct node_db *db, struct node_audit_state *out, struc
         rc = meta_i64(db, "_audit_sent", 0, &s.sent, err);
     if (rc == 0)
         rc = meta_i64(db, "_audit_life", 1, &s.life, err);
+    struct node_audit_cut cut = {.at = ""};
+    if (rc == 0)
+        rc = node_audit_cut_get(db, &cut, err);
+    s.cut = cut.head.n;
     if (rc == 0)
         *out = s;
     return rc;
@@ -155,7 +176,11 @@ int node_audit_mark_add(struct node_db *db, const struct node_audit_mark *mark,
 
 int node_audit_sent(struct node_db *db, int64_t n, struct base_err *err)
 {
-    return meta_set_i64(db, "_audit_sent", n, err);
+    int64_t was = 0;
+    int rc = meta_i64(db, "_audit_sent", 0, &was, err);
+    if (rc == 0 && n < was) /* the centre has lost some: days of contact tell no more */
+        rc = prune_lower_audited(db, n, err);
+    return rc != 0 ? rc : meta_set_i64(db, "_audit_sent", n, err);
 }
 
 int node_audit_restored(struct node_db *db, int64_t at_least, struct base_err *err)
@@ -217,7 +242,7 @@ static int guards_check(struct node_db *db, struct base_err *err)
     struct node_stmt *st = NULL;
     int rc = stmt_get(db, &st,
                       "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name IN "
-                      "('_audit', '_audit_mark')",
+                      "('_audit', '_audit_mark', '_audit_cut')",
                       err);
     if (rc != 0)
         return rc;
@@ -236,7 +261,7 @@ static int check_all(struct check *c, struct base_err *err)
     struct node_audit_report *r = c->report;
     int rc = next_mark(c, err);
     if (rc == 0)
-        rc = walk(c->db, &r->head, c, mark_check, err);
+        rc = walk(c->db, INT64_MAX, &r->head, c, mark_check, err);
     if (rc == 0 && c->next >= 0)
         return base_fail(err, BASE_ECORRUPT,
                          "the trail ends at entry %lld, but entry %lld was signed here: its end is "
@@ -257,10 +282,14 @@ int node_audit_check(struct node_db *db, const uint8_t public_key[32],
     struct base_err found = {0};
     struct check c = {.db = db, .public_key = public_key, .report = &r};
     int rc = meta_i64(db, "_audit_sent", 0, &r.sent, err);
+    if (rc == 0 && (rc = node_audit_cut_get(db, &r.cut, err)) == BASE_ECORRUPT)
+        rc = 0; /* the walk says so */
     if (rc == 0)
-        rc = stmt_get(db, &c.marks, "SELECT n, chain, key, sig FROM _audit_mark ORDER BY n", err);
+        rc = stmt_get(db, &c.marks,
+                      "SELECT n, chain, key, sig FROM _audit_mark WHERE n >= ? ORDER BY n", err);
     if (rc != 0)
         return rc;
+    node_sql_i64(c.marks, 1, r.cut.head.n);
     base_buf_init(&c.text, MARK_TEXT_BYTES_MAX);
     rc = check_all(&c, &found);
     base_buf_release(&c.text);
@@ -278,11 +307,14 @@ int node_audit_check(struct node_db *db, const uint8_t public_key[32],
 static int head_at(struct node_db *db, int64_t n, struct node_audit_head *out, struct base_err *err)
 {
     struct node_stmt *st = NULL;
+    struct node_audit_cut cut;
+    int rc = node_audit_cut_get(db, &cut, err);
+    if (rc == 0 && n == cut.head.n)
+        *out = cut.head;
+    if (rc != 0 || n == cut.head.n)
+        return rc;
     *out = (struct node_audit_head){.n = n};
-    audit_chain_start(out->chain, db->identity);
-    if (n == 0)
-        return 0;
-    int rc = stmt_get(db, &st, "SELECT chain FROM _audit WHERE n = ?", err);
+    rc = stmt_get(db, &st, "SELECT chain FROM _audit WHERE n = ?", err);
     if (rc != 0)
         return rc;
     node_sql_i64(st, 1, n);
@@ -377,7 +409,8 @@ static bool tell(struct node_stmt *st, void *user, node_audit_cb cb)
 #define REPORT(name, patient)                                                                      \
     "SELECT a.n, a.at, a.actor, a.device, a.action, a.tbl, a.row_id, a.patient_id, a.outcome, "    \
     "a.detail, " name " FROM _audit a WHERE " patient " AND (?2 IS NULL OR a.actor = ?2) "         \
-    "AND (?3 IS NULL OR a.action = ?3) AND a.n < ?4 ORDER BY a.n DESC LIMIT ?5"
+    "AND (?3 IS NULL OR a.action = ?3) AND a.n < ?4 AND a.n > "                                    \
+    "(SELECT coalesce(max(n), 0) FROM _audit_cut) ORDER BY a.n DESC LIMIT ?5"
 #define NAME "(SELECT s.username FROM staff s WHERE s.id = a.actor)"
 
 /* Without a catalog there is no table of staff yet. */

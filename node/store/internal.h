@@ -137,6 +137,7 @@ int life_start(struct node_db *db, int64_t *incarnation, int64_t *after, struct 
 /* prune.c: changes below it may be gone (prune.h); the centre knows no more of ours than acked: days of contact tell no more. */
 int prune_floor(struct node_db *db, int64_t *seq, struct base_err *err);
 int prune_lower(struct node_db *db, int64_t acked, struct base_err *err);
+int prune_lower_audited(struct node_db *db, int64_t sent, struct base_err *err);
 
 /* meta.c: the store's own values. */
 int meta_i64(struct node_db *db, const char *name, int64_t fallback, int64_t *out,

@@ -25,6 +25,11 @@ int prune_lower(struct node_db *db, int64_t acked, struct base_err *err)
     return run_i64(db, "UPDATE _contact SET acked = ?1 WHERE acked > ?1", acked, err);
 }
 
+int prune_lower_audited(struct node_db *db, int64_t sent, struct base_err *err)
+{
+    return run_i64(db, "UPDATE _contact SET audited = ?1 WHERE audited > ?1", sent, err);
+}
+
 int node_prune_day(struct node_db *db, int64_t day, struct base_err *err)
 {
     struct node_stmt *st = NULL;

@@ -186,5 +186,36 @@ class PutBack(unittest.TestCase):
         b.stop()
 
 
+class Trimmed(unittest.TestCase):
+    def test_old_entries_that_the_centre_has_leave_the_node_behind_a_checkpoint(self):
+        if a.process is None:
+            a.start()
+        for _ in range(20):
+            list(a.tablet().all("location"))
+        all_witnessed(a)
+        a.stop()
+        a.store_sql("DELETE FROM _contact; WITH RECURSIVE d(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM d WHERE n < 400) "
+                    "INSERT INTO _contact (day, acked, audited) SELECT n, 0, (SELECT value FROM _meta WHERE name = '_audit_sent') FROM d")
+        had = int(a.store_sql("SELECT value FROM _meta WHERE name = '_audit_sent'"))
+        self.assertGreater(had, 20)
+        a.start()
+        until(lambda: verify(a)[1].get("trimmed_to") == had)
+        until(lambda: "audit_trimmed" in a.log())
+        code, said = verify(a)
+        self.assertEqual((code, said["whole"], said["broken"]), (0, True, None))
+        self.assertIn("signed checkpoint at entry %d" % had, a.command("audit", "verify"))
+        self.assertGreater(min(e["n"] for e in report(a)), had)
+        all_witnessed(a)
+        self.assertGreater(witnessed(a)[0], had)  # the centre keeps them all
+        a.kill()
+        first = a.store_sql("SELECT min(n) FROM _audit")
+        self.assertEqual(int(first), had + 1)
+        a.store_sql("DROP TRIGGER _audit_delete; DELETE FROM _audit WHERE n = " + first)
+        a.start()
+        code, said = verify(a)
+        self.assertEqual((code, said["whole"]), (2, False))
+        self.assertIn("audit entry %s is not what was written" % first, said["broken"])
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -3,6 +3,7 @@
  * shows. The triggers are dropped first, as such a person would.
  */
 #include "node/store/audit.h"
+#include "node/store/prune.h"
 #include "node/store/rows.h"
 #include "sync/seal/seal.h"
 #include "tests/unit/node/store/support.h"
@@ -253,24 +254,199 @@ static void a_batch_holds_whole_entries_in_order(void **state)
     assert_int_equal(on_reader(&f, run_batch, NULL), 0);
 }
 
+/* ---- trimmed ---- */
+
+enum { DAYS = 3 };
+
+static int run_days(struct node_db *db, void *arg, struct base_err *err)
+{
+    static int64_t day;
+    for (int i = 0; i <= DAYS; i++) {
+        int rc = node_prune_day(db, ++day, err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int run_sent_to(struct node_db *db, void *arg, struct base_err *err)
+{
+    return node_audit_sent(db, *(int64_t *)arg, err);
+}
+
+/* The centre has had entries up to n for some days. */
+static void age(int64_t n)
+{
+    assert_int_equal(on_writer(&f, run_sent_to, &n), 0);
+    assert_int_equal(on_writer(&f, run_days, NULL), 0);
+}
+
+static int run_cut(struct node_db *db, void *arg, struct base_err *err)
+{
+    int64_t *n = arg;
+    struct node_audit_head head;
+    struct base_buf text;
+    uint8_t sig[64];
+    int rc = node_audit_cut_due(db, DAYS, &head, err);
+    *n = head.n;
+    if (rc != 0 || head.n == 0)
+        return rc;
+    base_buf_init(&text, 256);
+    node_audit_cut_text(&text, &node_db_identity(db)->node_id, &head);
+    seal_sign(sig, text.data, text.len, secret_key);
+    base_buf_release(&text);
+    return node_audit_cut_add(db, &head, public_key, sig, err);
+}
+
+static int run_trim(struct node_db *db, void *arg, struct base_err *err)
+{
+    bool more = false;
+    return node_audit_trim_step(db, arg, &more, err);
+}
+
+static int64_t cut(void)
+{
+    int64_t n = 0;
+    assert_int_equal(on_writer(&f, run_cut, &n), 0);
+    return n;
+}
+
+static int64_t trim(void)
+{
+    int64_t gone = 0;
+    assert_int_equal(on_writer(&f, run_trim, &gone), 0);
+    return gone;
+}
+
+static void a_trimmed_trail_is_whole_and_says_from_where(void **state)
+{
+    age(4);
+    assert_int_equal(cut(), 4);
+    assert_string_equal(broken(), ""); /* as if it had died here: nothing deleted yet */
+    assert_int_equal(report.cut.head.n, 4);
+    fixture_close(&f);
+    fixture_open(&f);
+    node_store_audit_key(f.store, audit_key);
+    assert_int_equal(trim(), 4);
+    assert_int_equal(trim(), 0);
+    assert_string_equal(broken(), "");
+    assert_int_equal(report.head.n, 7); /* the trimming is an entry, too */
+    assert_int_equal(report.cut.head.n, 4);
+    assert_int_equal(report.marks, 0);
+    assert_int_equal(cut(), 0); /* no further */
+    fixture_close(&f);
+    fixture_open(&f);
+    node_store_audit_key(f.store, audit_key);
+    add(8);
+    assert_int_equal(on_writer(&f, run_mark, NULL), 0);
+    assert_string_equal(broken(), "");
+    assert_int_equal(report.head.n, 8);
+    age(8);
+    assert_int_equal(cut(), 7); /* never the last one: the next goes on from it */
+    assert_int_equal(trim(), 3);
+    assert_string_equal(broken(), "");
+}
+
+static void what_the_centre_has_not_had_for_long_is_not_trimmed(void **state)
+{
+    int64_t none = 0;
+    assert_int_equal(cut(), 0);
+    age(0);
+    assert_int_equal(cut(), 0);
+    age(4);
+    assert_int_equal(on_writer(&f, run_sent_to, &none),
+                     0); /* it was put back, and gets them again */
+    assert_int_equal(cut(), 0);
+    none = 6;
+    assert_int_equal(on_writer(&f, run_sent_to, &none), 0);
+    assert_int_equal(cut(), 0); /* as young as that */
+}
+
+static void a_front_cut_off_by_hand_shows(void **state)
+{
+    age(4);
+    assert_int_equal(raw("DELETE FROM _audit WHERE n < 3"), BASE_EDENIED);
+    assert_int_equal(raw("DROP TRIGGER _audit_delete"), 0);
+    assert_int_equal(raw("DELETE FROM _audit WHERE n < 3"), 0);
+    assert_non_null(strstr(broken(), "audit entry 1 is not"));
+}
+
+static void a_front_cut_off_behind_the_checkpoint_shows(void **state)
+{
+    age(4);
+    assert_int_equal(cut(), 4);
+    assert_int_equal(raw("DELETE FROM _audit WHERE n <= 5"), BASE_EDENIED);
+    assert_int_equal(raw("DROP TRIGGER _audit_delete"), 0);
+    assert_int_equal(raw("DELETE FROM _audit WHERE n <= 5"), 0);
+    assert_non_null(strstr(broken(), "audit entry 5 is not"));
+}
+
+static void a_tail_cut_off_a_trimmed_trail_shows(void **state)
+{
+    age(4);
+    assert_int_equal(cut(), 4);
+    assert_int_equal(trim(), 4);
+    assert_int_equal(on_writer(&f, run_mark, NULL), 0);
+    assert_int_equal(raw("DROP TRIGGER _audit_delete"), 0);
+    assert_int_equal(raw("DELETE FROM _audit WHERE n > 5"), 0);
+    assert_non_null(strstr(broken(), "its end is cut off"));
+}
+
+/* Whoever can write the store, but has not the audit key. */
+static void a_checkpoint_made_without_the_key_shows(void **state)
+{
+    int64_t n = 0;
+    age(4);
+    assert_int_equal(raw("INSERT INTO _audit_cut SELECT 2, '', chain, chain, chain, chain FROM "
+                         "_audit WHERE n = 2"),
+                     0);
+    assert_non_null(strstr(broken(), "checkpoint at audit entry 2 is not whole"));
+    assert_int_equal(raw("DROP TRIGGER _audit_cut_delete; DELETE FROM _audit_cut"), 0);
+    assert_int_equal(on_writer(&f, run_cut, &n), 0);
+    assert_int_equal(raw("DROP TRIGGER _audit_cut_update;"
+                         "UPDATE _audit_cut SET tag = x'00' || substr(tag, 2)"),
+                     0);
+    assert_non_null(strstr(broken(), "checkpoint at audit entry 4 was not made by this node"));
+}
+
+static void an_edited_entry_keeps_its_part_of_the_trail_from_being_trimmed(void **state)
+{
+    int64_t n = 0;
+    age(4);
+    assert_int_equal(raw("DROP TRIGGER _audit_update;"
+                         "UPDATE _audit SET device = 'another' WHERE n = 2"),
+                     0);
+    assert_int_equal(on_writer(&f, run_cut, &n), BASE_ECORRUPT);
+    assert_int_equal(n, 0);
+    assert_non_null(strstr(broken(), "audit entry 2 is not"));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
 {
     struct base_err err;
-    const struct CMUnitTest tests[] = {T(a_trail_that_nobody_touched_is_whole),
-                                       T(sql_cannot_change_what_is_there),
-                                       T(an_edited_entry_shows),
-                                       T(a_deleted_entry_shows),
-                                       T(entries_in_another_order_show),
-                                       T(a_tail_cut_off_below_a_signed_head_shows),
-                                       T(a_tail_cut_off_below_what_the_centre_has_shows),
-                                       T(a_trail_made_without_the_key_shows),
-                                       T(guards_that_were_taken_away_show),
-                                       T(a_false_signature_shows),
-                                       T(a_head_signed_by_an_earlier_key_is_counted),
-                                       T(who_has_seen_a_chart_is_told_newest_first),
-                                       T(a_batch_holds_whole_entries_in_order)};
+    const struct CMUnitTest tests[] = {
+        T(a_trail_that_nobody_touched_is_whole),
+        T(sql_cannot_change_what_is_there),
+        T(an_edited_entry_shows),
+        T(a_deleted_entry_shows),
+        T(entries_in_another_order_show),
+        T(a_tail_cut_off_below_a_signed_head_shows),
+        T(a_tail_cut_off_below_what_the_centre_has_shows),
+        T(a_trail_made_without_the_key_shows),
+        T(guards_that_were_taken_away_show),
+        T(a_false_signature_shows),
+        T(a_head_signed_by_an_earlier_key_is_counted),
+        T(who_has_seen_a_chart_is_told_newest_first),
+        T(a_batch_holds_whole_entries_in_order),
+        T(a_trimmed_trail_is_whole_and_says_from_where),
+        T(what_the_centre_has_not_had_for_long_is_not_trimmed),
+        T(a_front_cut_off_by_hand_shows),
+        T(a_front_cut_off_behind_the_checkpoint_shows),
+        T(a_tail_cut_off_a_trimmed_trail_shows),
+        T(a_checkpoint_made_without_the_key_shows),
+        T(an_edited_entry_keeps_its_part_of_the_trail_from_being_trimmed)};
     assert_int_equal(seal_init(&err), 0);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
