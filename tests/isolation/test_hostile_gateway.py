@@ -13,7 +13,7 @@ import uuid
 
 for part in ("integration", "fault"):
     sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), part))
-import foreign  # noqa: E402
+import canaries  # noqa: E402
 import gateway_client as gc  # noqa: E402
 import line  # noqa: E402
 import relay  # noqa: E402
@@ -32,7 +32,7 @@ def setUpModule():
         raise unittest.SkipTest("everward is not built")
     s = stack.Stack().start()
     s.tenant(VICTIM)
-    planted = foreign.plant(s.db, s.tenants[VICTIM])
+    planted = canaries.Foreign(s.db, s.tenants[VICTIM]).fill(1).collect()
     between = relay.Relay(s.gateway, os.path.join(s.folder, "tls")).start()
     between.keep = True
     node = fresh("Alder")
@@ -95,7 +95,7 @@ def image(row):
 def foreign_row(row):
     fields = image(row)
     fields[1] = s.tenants[VICTIM]
-    fields[3:] = [foreign.canary() if isinstance(f, str) and f.isalpha() else f for f in fields[3:]]
+    fields[3:] = [canaries.mark() if isinstance(f, str) and f.isalpha() else f for f in fields[3:]]
     return row
 
 
@@ -250,7 +250,7 @@ class Attacked(unittest.TestCase):
         self.assertLessEqual(held, at_node())
         self.assertEqual(node.tablet().get("/api/v1/patient/" + waits)["family_name"], "Here")
         node.tablet().create("patient", {"family_name": "Meanwhile"})
-        self.assertEqual(foreign.CANARY.findall(node.log()[read:]), [])
+        self.assertEqual(canaries.MARK.findall(node.log()[read:]), [])
         return waits
 
     def heals(self, waits):
@@ -298,7 +298,7 @@ class Fill(unittest.TestCase):
         n.start()
         n.wait(lambda _: between.altered > 0 and "sync_failed" in n.log())
         self.assertEqual(n.run("status", "--json").returncode, 2, n.status())
-        self.assertEqual(foreign.CANARY.findall(n.log()), [])
+        self.assertEqual(canaries.MARK.findall(n.log()), [])
         between.tamper = None
         n.link("down")
         n.link("up")
@@ -307,12 +307,10 @@ class Fill(unittest.TestCase):
 
 class Honest(unittest.TestCase):
     def test_nothing_of_another_tenant_was_in_what_the_node_was_given(self):
-        theirs = set().union(*planted.values()) | {s.tenants[VICTIM]}
-        self.assertGreater(len(theirs), 50)
+        self.assertGreater(len(planted.marks), 50)
         self.assertGreater(len(between.seen), 10)
         for path, body in between.seen:
-            text = readable(body)
-            self.assertEqual([c for c in theirs if c in text], [], path)
+            self.assertEqual(planted.found_in(readable(body)), set(), path)
 
 
 if __name__ == "__main__":
