@@ -170,6 +170,31 @@ static int migrate_one(struct node_db *db, const struct node_schema_file *f, str
     return stmt_run(st, err);
 }
 
+static bool known(const char *name)
+{
+    for (int i = 0; node_schema[i].name != NULL; i++)
+        if (strcmp(node_schema[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* What a newer program has added may mean that what this one sees is not all there is. */
+static int refuse_newer(struct node_db *db, struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    int rc = stmt_get(db, &st, "SELECT name FROM _migration ORDER BY name", err);
+    while (rc == 0 && (rc = node_sql_step(st, err)) == 1) {
+        const char *name = node_sql_col_text(st, 0, NULL);
+        rc = known(name) ? 0
+                         : base_fail(err, BASE_EUNSUPPORTED,
+                                     "a newer Everward has written this replica (%s): install that "
+                                     "version again; nothing was changed",
+                                     name);
+    }
+    node_sql_done(st);
+    return rc;
+}
+
 int connection_migrate(struct node_db *db, struct base_err *err)
 {
     int rc = connection_exec(db, "BEGIN IMMEDIATE", err);
@@ -177,6 +202,8 @@ int connection_migrate(struct node_db *db, struct base_err *err)
         return rc;
     rc = connection_exec(
         db, "CREATE TABLE IF NOT EXISTS _migration (name TEXT PRIMARY KEY) WITHOUT ROWID", err);
+    if (rc == 0)
+        rc = refuse_newer(db, err);
     for (int i = 0; rc == 0 && node_schema[i].name != NULL; i++)
         rc = migrate_one(db, &node_schema[i], err);
     if (rc == 0)

@@ -48,7 +48,7 @@ class Gateway:
     def __init__(self, folder, db, name="gw", more=""):
         self.folder = os.path.join(folder, name)
         os.makedirs(self.folder, exist_ok=True)
-        self.db = db
+        self.db, self.program = db, PROGRAM
         self.port = pg.free_port()
         self.config = os.path.join(self.folder, "gateway.conf")
         tls = os.path.join(folder, "tls")
@@ -63,7 +63,7 @@ class Gateway:
         self.log_path = os.path.join(self.folder, "log")
 
     def run(self, *args, **more):
-        return subprocess.run([PROGRAM, "--config", self.config] + list(args), capture_output=True, text=True, **more)
+        return subprocess.run([self.program, "--config", self.config] + list(args), capture_output=True, text=True, **more)
 
     def cli(self, *args, **more):
         done = self.run(*args, **more)
@@ -74,7 +74,7 @@ class Gateway:
     def serve(self, env=None):
         """Starts it without waiting."""
         with open(self.log_path, "a") as log:
-            self.process = subprocess.Popen([PROGRAM, "--config", self.config, "serve"], stderr=log,
+            self.process = subprocess.Popen([self.program, "--config", self.config, "serve"], stderr=log,
                                             env=dict(os.environ, **(env or {})))
 
     def start(self, env=None):

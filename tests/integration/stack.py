@@ -40,7 +40,7 @@ class Node:
     """One clinic's box: its folder, its configuration, its daemon."""
 
     def __init__(self, stack, name, tenant):
-        self.stack, self.name, self.tenant = stack, name, tenant
+        self.stack, self.name, self.tenant, self.program = stack, name, tenant, EVERWARD
         self.folder = os.path.join(stack.folder, name)
         self.state = os.path.join(self.folder, "state")
         self.config = os.path.join(self.folder, "everward.conf")
@@ -56,7 +56,7 @@ class Node:
                     % (self.state, self.folder, self.port, more))
 
     def run(self, *words, timeout=60):
-        return subprocess.run([EVERWARD, *words, "--config", self.config], capture_output=True, text=True, timeout=timeout)
+        return subprocess.run([self.program, *words, "--config", self.config], capture_output=True, text=True, timeout=timeout)
 
     def command(self, *words):
         done = self.run(*words)
@@ -80,7 +80,7 @@ class Node:
     def serve(self, env=None):
         """Starts it without waiting."""
         with open(self.log_path, "a", encoding="utf-8") as log:
-            self.process = subprocess.Popen([EVERWARD, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log,
+            self.process = subprocess.Popen([self.program, "serve", "--config", self.config], stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env={**os.environ, **(env or {})})
 
     def start(self):

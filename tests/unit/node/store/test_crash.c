@@ -270,11 +270,31 @@ static void a_full_disk_is_told_and_loses_nothing(void **state)
     assert_int_equal(rmdir(mount_point), 0);
 }
 
+static int from_the_future(struct node_db *db, void *arg, struct base_err *err)
+{
+    return connection_exec(db, "INSERT INTO _migration (name) VALUES ('9999_future.sql')", err);
+}
+
+static void a_replica_that_a_newer_program_has_written_is_not_opened(void **state)
+{
+    struct base_err err = {0};
+    fixture_ready(&f);
+    assert_int_equal(on_writer(&f, from_the_future, NULL), 0);
+    fixture_close(&f);
+    assert_int_equal(node_store_open(&f.store, &f.loop, f.dir, test_key, &err), BASE_EUNSUPPORTED);
+    assert_non_null(strstr(err.text, "9999_future.sql"));
+    assert_null(f.store);
+    while (uv_run(&f.loop, UV_RUN_NOWAIT) != 0)
+        continue;
+    fixture_remove(&f);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_killed_writer_had_acknowledged_is_there),
         cmocka_unit_test(a_full_disk_is_told_and_loses_nothing),
+        cmocka_unit_test(a_replica_that_a_newer_program_has_written_is_not_opened),
     };
     if (strcmp(argv[0], "child") == 0 && argc == 2)
         return child(argv[1]);
