@@ -24,6 +24,7 @@ enum {
     AUDIT_EVERY_MS = 2000,  /* so often at most, while there are entries */
     AUDIT_RETRY_MS = 30000, /* after a failure or a refusal */
     AUDIT_MARK_MS = 60000,  /* without a line: so often a head is signed and kept */
+    AUDIT_DRAIN_MS = 10000, /* while a backlog of changes goes out: so long a batch waits for it */
     AUDIT_HEADER_BYTES_MAX = 1024,
     AUDIT_PLAIN_BYTES_MAX = NODE_AUDIT_BATCH_BYTES * 2 + AUDIT_HEADER_BYTES_MAX,
     AUDIT_ZSTD_LEVEL = 1
@@ -296,6 +297,9 @@ void engine_audit_tick(struct node_engine *e)
     int64_t now = base_clock_monotonic_ms();
     bool online = e->session.link_open && e->session.greeted;
     if (a->busy || e->stopping || now < a->next_ms || (!online && now - a->mark_ms < AUDIT_MARK_MS))
+        return;
+    /* A ward's changes are waited for at the centre, its trail is not; the head went with the greeting. */
+    if (e->session.draining && !a->greeted && now - a->next_ms < AUDIT_DRAIN_MS)
         return;
     a->busy = true;
     a->online = online;
