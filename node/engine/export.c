@@ -85,8 +85,8 @@ static int export_batches(struct export *x, struct node_db *db, int fd, struct b
         rc = node_outbox_read(db, after, EXPORT_CHANGES, ENGINE_PUSH_BYTES_MAX, &lines, &before,
                               &last, &count, err);
         if (rc == 0 && count > 0)
-            rc = engine_batch_write(&body, node_db_identity(db), x->e->keys, &head, &lines, &before,
-                                    &last, count, err);
+            rc = engine_batch_write(&body, db, x->e->keys, &head, &lines, &before, &last, count,
+                                    err);
         if (rc == 0 && count > 0)
             rc = write_batch(x, fd, body.data, body.len, err);
         base_buf_release(&lines);

@@ -123,7 +123,9 @@ struct node_engine {
     struct node_job push_job;
     char push_token[NET_TOKEN_BYTES_MAX];
     struct engine_batch batch[2]; /* [0] under way, [1] prepared while [0] is */
-    bool preparing, push_waiting; /* a prepare job runs; the lane waits for it */
+    bool preparing, push_waiting; /* a prepare job runs; the lane waits for it, or for `holding` */
+    int holding;                  /* receipts with something quarantined that are not stored yet */
+    bool prepared_stale;          /* what is being prepared does not know of them */
     int64_t pushed_seq; /* the centre has told us so, whether or not it is stored here yet */
 
     struct engine_verify *verify;
@@ -220,7 +222,7 @@ struct engine_batch_head {
     struct base_uuid timeline;
 };
 int engine_batch_head_get(struct engine_batch_head *out, struct node_db *db, struct base_err *err);
-int engine_batch_write(struct base_buf *out, const struct node_identity *id, struct node_keys *keys,
+int engine_batch_write(struct base_buf *out, struct node_db *db, struct node_keys *keys,
                        const struct engine_batch_head *head, const struct base_buf *lines,
                        const struct core_position *before, const struct core_position *last,
                        int count, struct base_err *err);

@@ -16,7 +16,7 @@
 #include "sync/base/log.h"
 #include "sync/seal/seal.h"
 
-enum { PUSH_ZSTD_LEVEL = 1, PUSH_HEADER_BYTES_MAX = 1024 };
+enum { PUSH_ZSTD_LEVEL = 1, PUSH_HEADER_BYTES_MAX = 1024 + NODE_BEHIND_BYTES_MAX };
 
 struct prepare {
     struct node_job job;
@@ -31,6 +31,8 @@ struct settle {
     struct node_engine *e;
     struct engine_receipt receipt;
     void *root;
+    bool
+        holds; /* something is quarantined: no batch is made before it is stored (node_outbox_behind) */
 };
 
 static void add_uuid(struct base_buf *b, const char *name, const struct base_uuid *u)
@@ -51,7 +53,7 @@ int engine_batch_head_get(struct engine_batch_head *out, struct node_db *db, str
 
 static void write_header(struct base_buf *b, const struct node_identity *id,
                          const struct engine_batch_head *head, const struct core_position *before,
-                         const struct core_position *last)
+                         const struct core_position *last, const struct base_buf *behind)
 {
     base_buf_str(b, "{\"format\":\"everward-push/1\"");
     add_uuid(b, "tenant", &id->tenant_id);
@@ -66,6 +68,11 @@ static void write_header(struct base_buf *b, const struct node_identity *id,
     if (head->former > before->seq)
         base_buf_printf(b, ",\"former\":%lld",
                         (long long)(head->former < last->seq ? head->former : last->seq));
+    if (behind->len > 0) {
+        base_buf_str(b, ",\"held\":[");
+        base_buf_add(b, behind->data, behind->len);
+        base_buf_char(b, ']');
+    }
     base_buf_char(b, '}');
 }
 
@@ -93,17 +100,22 @@ static int sign_batch(struct base_buf *plain, struct node_keys *keys, const stru
     return rc;
 }
 
-int engine_batch_write(struct base_buf *out, const struct node_identity *id, struct node_keys *keys,
+int engine_batch_write(struct base_buf *out, struct node_db *db, struct node_keys *keys,
                        const struct engine_batch_head *head, const struct base_buf *lines,
                        const struct core_position *before, const struct core_position *last,
                        int count, struct base_err *err)
 {
     struct base_buf header;
     struct base_buf plain;
+    struct base_buf behind;
     base_buf_init(&header, PUSH_HEADER_BYTES_MAX);
     base_buf_init(&plain, CORE_BATCH_BYTES_MAX);
-    write_header(&header, id, head, before, last);
-    int rc = base_buf_check(&header);
+    base_buf_init(&behind, NODE_BEHIND_BYTES_MAX);
+    int rc = node_outbox_behind(db, before->seq + 1, lines, &behind, err);
+    if (rc != 0)
+        goto out;
+    write_header(&header, node_db_identity(db), head, before, last, &behind);
+    rc = base_buf_check(&header);
     if (rc == 0) {
         base_buf_add(&plain, header.data, header.len);
         base_buf_char(&plain, '\n');
@@ -114,6 +126,8 @@ int engine_batch_write(struct base_buf *out, const struct node_identity *id, str
         rc = base_buf_check(&plain);
     rc = rc == 0 ? seal_compress(out, plain.data, plain.len, PUSH_ZSTD_LEVEL, err)
                  : base_fail(err, rc, "a batch does not fit");
+out:
+    base_buf_release(&behind);
     base_buf_release(&header);
     base_buf_release(&plain);
     return rc;
@@ -134,8 +148,8 @@ static int prepare_run(struct node_job *job, struct node_db *db, struct base_err
         rc = engine_batch_head_get(&head, db, err);
     if (rc == 0 && b->count > 0) {
         b->incarnation = head.incarnation;
-        rc = engine_batch_write(&b->body, node_db_identity(db), p->e->keys, &head, &lines,
-                                &b->before, &b->last, b->count, err);
+        rc = engine_batch_write(&b->body, db, p->e->keys, &head, &lines, &b->before, &b->last,
+                                b->count, err);
     }
     base_buf_release(&lines);
     return rc;
@@ -173,9 +187,13 @@ static void prepared(struct node_job *job)
         } else {
             send_batch(e);
         }
-    } else if (e->push_waiting) { /* it may fit or not: the lane looks */
-        e->push_waiting = false;
-        engine_push(e);
+    } else {
+        b->ready = b->ready && !e->prepared_stale;
+        e->prepared_stale = false;
+        if (e->push_waiting && e->holding == 0) { /* it may fit or not: the lane looks */
+            e->push_waiting = false;
+            engine_push(e);
+        }
     }
     free(p);
     engine_done(e);
@@ -205,7 +223,14 @@ static void settled(struct node_job *job)
     if (job->rc != 0) { /* hello asks for it again */
         base_log(BASE_LOG_WARN, "sync_failed", "a receipt could not be stored: %s", job->err.text);
         (void)snprintf(e->trouble, sizeof e->trouble, "%.250s", job->err.text);
+        if (s->holds) /* pushed once more, and the receipt comes again */
+            engine_push_reset(e);
         engine_doubt(e);
+    }
+    e->holding -= s->holds;
+    if (e->holding == 0 && e->push_waiting && !e->preparing) {
+        e->push_waiting = false;
+        engine_push(e);
     }
     engine_receipt_release(&s->receipt, s->root);
     free(s);
@@ -241,6 +266,13 @@ static void take_receipt(struct node_engine *e, struct settle *s, int64_t took_m
     base_time_format(base_clock_wall_ms(), e->status.sync.last_push_at);
     s->job = (struct node_job){.run = settle_run, .done = settled, .write = true};
     s->e = e;
+    for (int i = 0; i < s->receipt.count; i++)
+        s->holds = s->holds || s->receipt.outcomes[i].outcome == CORE_QUARANTINED;
+    if (s->holds) {
+        e->holding++;
+        e->batch[1].ready = false;
+        e->prepared_stale = e->preparing;
+    }
     e->under_way++;
     node_store_write(e->store, &s->job);
     core_session_on_pushed(&e->session, base_clock_monotonic_ms(), e->batch[0].count, more,
@@ -312,7 +344,7 @@ void engine_push(struct node_engine *e)
 {
     int64_t after =
         e->pushed_seq > e->status.sync.acked_seq ? e->pushed_seq : e->status.sync.acked_seq;
-    if (e->preparing) {
+    if (e->preparing || e->holding > 0) {
         e->push_waiting = true;
         return;
     }

@@ -125,10 +125,12 @@ static int wait_for_row(struct node_db *db, struct waiting *w, const struct core
 {
     struct node_stmt *st = NULL;
     char id[BASE_UUID_CHARS + 1];
-    int rc = stmt_get(db, &st,
-                      "SELECT seq FROM _change WHERE held = 1 AND ((seq > ? AND row_id = ?) OR "
-                      "(sqlstate = '23503' AND row_id <> ? AND instr(line, ?) > 0)) ORDER BY seq",
-                      err);
+    int rc =
+        stmt_get(db, &st,
+                 "SELECT seq FROM _change WHERE held = 1 AND ((seq > ? AND row_id = ?) OR "
+                 "((sqlstate = '23503' OR reason LIKE 'held behind seq %') AND row_id <> ? AND "
+                 "instr(line, ?) > 0)) ORDER BY seq",
+                 err);
     if (rc != 0)
         return rc;
     base_uuid_format(&c->id, id);
@@ -171,6 +173,33 @@ static int wait_for_all(struct node_db *db, struct waiting *w, struct base_err *
     return rc != 0 ? rc : wait_add_all(w, st, err);
 }
 
+/* Only what the centre has held behind this one, and not judged itself. */
+static int wait_for_followers(struct node_db *db, struct waiting *w, int64_t seq,
+                              struct base_err *err)
+{
+    struct node_stmt *st = NULL;
+    char reason[64];
+    int rc = stmt_get(db, &st, "SELECT seq FROM _change WHERE held = 1 AND reason = ? ORDER BY seq",
+                      err);
+    if (rc != 0)
+        return rc;
+    snprintf(reason, sizeof reason, "held behind seq %lld", (long long)seq);
+    node_sql_text(st, 1, reason);
+    return wait_add_all(w, st, err);
+}
+
+static int retry_waiting(struct node_db *db, const struct node_author *author, struct waiting *w,
+                         int *count, struct base_err *err)
+{
+    int rc = 0;
+    for (; rc == 0 && w->count > 0; ++*count) {
+        int64_t next = w->seqs[0];
+        memmove(&w->seqs[0], &w->seqs[1], (size_t)--w->count * sizeof w->seqs[0]);
+        rc = retry_one(db, author, w, next, err);
+    }
+    return rc;
+}
+
 int node_quarantine_retry(struct node_db *db, const struct node_author *author, int64_t seq,
                           int *count, struct base_err *err)
 {
@@ -179,14 +208,26 @@ int node_quarantine_retry(struct node_db *db, const struct node_author *author, 
     if (w.seqs == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory for a retry");
     int rc = seq == 0 ? wait_for_all(db, &w, err) : wait_add(&w, seq, err);
-    for (; rc == 0 && w.count > 0; done++) {
-        int64_t next = w.seqs[0];
-        memmove(&w.seqs[0], &w.seqs[1], (size_t)--w.count * sizeof w.seqs[0]);
-        rc = retry_one(db, author, &w, next, err);
-    }
+    if (rc == 0)
+        rc = retry_waiting(db, author, &w, &done, err);
     free(w.seqs);
     if (rc == 0)
         *count = done;
+    return rc;
+}
+
+/* What waited for a change that was given up goes on without it; a row that was never made takes nothing along. */
+static int go_on_without(struct node_db *db, const struct node_author *author,
+                         const struct core_change *c, int64_t seq, struct base_err *err)
+{
+    struct waiting w = {.seqs = calloc(NODE_QUARANTINE_RETRY_MAX, sizeof(int64_t))};
+    int done = 0;
+    if (w.seqs == NULL)
+        return base_fail(err, BASE_ENOMEM, "out of memory for a retry");
+    int rc = c->op == CORE_OP_INSERT ? 0 : wait_for_followers(db, &w, seq, err);
+    if (rc == 0)
+        rc = retry_waiting(db, author, &w, &done, err);
+    free(w.seqs);
     return rc;
 }
 
@@ -203,6 +244,8 @@ int node_quarantine_drop(struct node_db *db, const struct node_author *author, i
     int rc = held_change(db, seq, &c, &arena, err);
     if (rc == 0)
         rc = close_and_lay(db, author, &c, seq, how, "quarantine_drop", detail, err);
+    if (rc == 0)
+        rc = go_on_without(db, author, &c, seq, err);
     base_arena_release(&arena);
     return rc;
 }

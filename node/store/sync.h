@@ -47,6 +47,12 @@ int node_outbox_read(struct node_db *db, int64_t after_seq, int max_changes, siz
                      struct base_buf *out, struct core_position *before, struct core_position *last,
                      int *count, struct base_err *err);
 
+/* Of the changes in lines (a batch from `first` on), those that wait for one in quarantine, as "seq,behind,seq,behind,…":
+ * later changes of its row, and what names a row that it would have made. Nothing: out stays as it is. */
+enum { NODE_BEHIND_ROWS_MAX = 50000, NODE_BEHIND_BYTES_MAX = 40 * CORE_BATCH_CHANGES_MAX };
+int node_outbox_behind(struct node_db *db, int64_t first, const struct base_buf *lines,
+                       struct base_buf *out, struct base_err *err);
+
 struct node_outcome {
     int64_t seq;
     enum core_outcome outcome;
@@ -130,7 +136,7 @@ int node_quarantine_each(struct node_db *db, void *user, node_quarantine_cb cb,
 /*
  * retry: written again as a new change (new seq) and settled here, and after it, in order, what waits for it: later changes
  *        of the row, and rows that were refused because they refer to it. seq 0: everything held. *count: how many.
- * drop:  the local value goes, the change stays in the log.
+ * drop:  the local value goes, the change stays in the log; what was only held behind it is written again.
  */
 int node_quarantine_retry(struct node_db *db, const struct node_author *author, int64_t seq,
                           int *count, struct base_err *err);

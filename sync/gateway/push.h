@@ -28,7 +28,9 @@ enum {
     PUSH_UNDER_WAY_MAX = 64, /* bodies decoded at once: beyond it 503 before anything is done */
     PUSH_ATTEMPTS_MAX = 5,
     PUSH_JITTER_MS = 40, /* times the attempt */
-    PUSH_HEADER_BYTES_MAX = 4096,
+    PUSH_HEADER_BYTES_MAX =
+        4096 + 40 * CORE_BATCH_CHANGES_MAX, /* "held" names each change at most */
+    PUSH_TRAILER_BYTES_MAX = 4096,
     PUSH_OUTCOMES_BYTES_MAX = 16 * 1024 * 1024,
     PUSH_RANGES_MAX = 64 /* halving 5,000 needs 13 */
 };
@@ -63,6 +65,7 @@ struct push_change {
     uint8_t chain[CORE_CHAIN_BYTES]; /* after it */
     bool former;                     /* its base counts in a life of the centre that is over */
     bool refused;                    /* before the database was asked; stays so in every attempt */
+    int64_t behind;                  /* a quarantined change that the node holds it with; 0: none */
     enum core_outcome outcome;
     char sqlstate[6];
     const char *constraint, *reason;

@@ -46,6 +46,41 @@ static bool read_id(char out[BASE_UUID_CHARS + 1], const cJSON *object, const ch
     return true;
 }
 
+static bool whole_number(const cJSON *item, int64_t *out)
+{
+    const double most = 9007199254740992.0; /* 2^53: further JSON's numbers are not exact */
+    double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
+    if (!(v >= 1 && v <= most))
+        return false;
+    *out = (int64_t)v;
+    return (double)*out == v;
+}
+
+/* "held": [seq, behind, seq, behind, …], seq ascending: what the node holds with a change that is in quarantine already. */
+static bool read_held(struct push *p, const cJSON *header)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(header, "held");
+    const cJSON *item = cJSON_IsArray(list) ? list->child : NULL;
+    int64_t last = 0;
+    bool ok = list == NULL || cJSON_IsArray(list);
+    while (ok && item != NULL) {
+        int64_t seq = 0;
+        int64_t behind = 0;
+        ok = whole_number(item, &seq) && item->next != NULL && whole_number(item->next, &behind) &&
+             seq > last && behind < seq && seq >= p->first && seq - p->first < p->count;
+        if (!ok)
+            break;
+        p->changes[seq - p->first].behind = behind;
+        last = seq;
+        item = item->next->next;
+    }
+    if (!ok)
+        (void)base_fail(&p->err, BASE_EINVALID,
+                        "held must list changes of this batch, each with the earlier one it "
+                        "waits for");
+    return ok;
+}
+
 /* The first line tells the version, before anything else is believed. */
 static bool read_header(struct push *p, const char *line, size_t len)
 {
@@ -69,7 +104,7 @@ static bool read_header(struct push *p, const char *line, size_t len)
          (!net_json_has(h, "former") ||
           net_json_i64(h, "former", 0, INT64_MAX, &p->former, &p->err) == 0) &&
          (!net_json_has(h, "timeline") || read_id(p->timeline, h, "timeline", &p->err)) &&
-         read_chain(p->chain_before, h, &p->err);
+         read_chain(p->chain_before, h, &p->err) && read_held(p, h);
     cJSON_Delete(h);
     if (!ok) {
         refuse(p, 400, "bad_line", 1);
@@ -118,7 +153,7 @@ static bool check_trailer(struct push *p, const char *line, size_t len, int line
     int64_t count = 0;
     uint8_t chain[CORE_CHAIN_BYTES];
     const char *sig = NULL;
-    bool ok = len <= PUSH_HEADER_BYTES_MAX && net_json_parse(&t, line, len, &p->err) == 0 &&
+    bool ok = len <= PUSH_TRAILER_BYTES_MAX && net_json_parse(&t, line, len, &p->err) == 0 &&
               net_json_i64(t, "count", 0, INT64_MAX, &count, &p->err) == 0 &&
               read_chain(chain, t, &p->err) &&
               net_json_str(t, "sig", SIG_TEXT_BYTES_MAX, &sig, &p->err) == 0;
@@ -326,6 +361,7 @@ static int resolve_one(struct push *p, int i, struct core_resolved *r)
 {
     struct push_change *c = &p->changes[i];
     struct base_err err = {0};
+    char reason[64];
     /* Most changes are of the same table as the one before. */
     const struct push_change *before = i > 0 ? &p->changes[i - 1] : NULL;
     const struct gw_table *t =
@@ -336,6 +372,11 @@ static int resolve_one(struct push *p, int i, struct core_resolved *r)
     if (t == NULL || !t->known)
         return refuse_change(p, i, "the centre has no synced table of this name");
     (void)enter_row(p, i, t);
+    if (c->behind > 0) {
+        p->fast = false;
+        (void)snprintf(reason, sizeof reason, "held behind seq %lld", (long long)c->behind);
+        return refuse_change(p, i, reason);
+    }
     if (t->core->class == CORE_CENTRAL)
         return refuse_change(p, i, core_rule_text(CORE_RULE_CENTRAL_ONLY));
     if (core_change_resolve(r, &c->c, t->core, &err) != 0)

@@ -197,11 +197,13 @@ class Node:
     def insert(self, table, columns, row=None, **more):
         return self.line("i", table, row or str(uuid.uuid4()), 0, columns, **more)
 
-    def body(self, lines, first=None, chain=None, flags="-", **changed):
+    def body(self, lines, first=None, chain=None, flags="-", held=None, **changed):
+        """held: JSON of the header's member, without spaces."""
         v = dict(tenant=self.tenant, node=self.node, inc=self.inc, sk=self.secret_key)
         v.update(changed)
         first = first or json.loads(lines[0])["seq"]
-        head = "%s %s %d %d %d %s %s %s\n" % (v["tenant"], v["node"], v["inc"], self.catalog, first, chain or self.chain, v["sk"],
+        catalog = "%d%s" % (self.catalog, "" if held is None else ',"held":' + held)
+        head = "%s %s %d %s %d %s %s %s\n" % (v["tenant"], v["node"], v["inc"], catalog, first, chain or self.chain, v["sk"],
                                               flags)
         out = client(["push"], (head + "".join(l + "\n" for l in lines)).encode())
         after, data = out.split(b"\n", 1)

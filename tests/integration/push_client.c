@@ -140,7 +140,7 @@ static void write_trailer(struct base_buf *b, const struct base_buf *header, con
     struct base_buf hex;
     struct base_buf msg;
     base_buf_init(&hex, 256);
-    base_buf_init(&msg, 8192);
+    base_buf_init(&msg, 512 * 1024);
     base_buf_hex(&hex, chain, SEAL_HASH_BYTES);
     base_buf_printf(&msg, "everward push 1\n%s\n%s", header->data, hex.data);
     seal_sign(sig, msg.data, msg.len, secret_key);
@@ -174,7 +174,7 @@ static void make_push(void)
     for (char *s = lines; s < in.data + in.len; s++)
         count += *s == '\n';
     start_chain(chain, words);
-    base_buf_init(&header, 8192);
+    base_buf_init(&header, 256 * 1024);
     base_buf_init(&body, CLIENT_BYTES_MAX);
     base_buf_init(&out, CLIENT_BYTES_MAX);
     write_header(&header, words, count, chain);

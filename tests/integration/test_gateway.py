@@ -142,6 +142,26 @@ class Push(Case):
         self.unchanged(before)
         self.ok(n.push([line]), [])
 
+    def test_what_a_node_holds_is_quarantined_unseen_and_the_rest_goes_in(self):
+        n = new_node()
+        p, q = str(uuid.uuid4()), str(uuid.uuid4())
+        self.ok(n.push([n.insert("patient", PATIENT, row=p)]), [])
+        lines = [n.insert("patient", PATIENT, row=q), n.line("u", "patient", p, 1, {"phone": "1"}), n.insert("patient", PATIENT),
+                 n.line("u", "patient", p, 1, {"city": "Moss"})]
+        before = state()
+        for bad in ("7", "{}", "[3]", "[3,1,9,1]", "[1,1]", "[3,3]", "[3,0]", "[3,1,3,1]", "[5,1,3,1]", "[3,1.5]", '["3",1]', "[3,null]",
+                    "[1e300,1]", "[-3,1]", "[9007199254740993,1]"):
+            self.refused(n.push(lines, held=bad), 400, "bad_line")
+        self.unchanged(before)
+        reply = self.ok(n.push(lines, held="[3,1]"), [(3, "quarantined"), (5, "quarantined")])
+        self.assertEqual([o["reason"] for o in reply["outcomes"]], ["held behind seq 1", "held behind seq 3"])
+        self.assertEqual(row("SELECT phone, city, rev FROM ward.patient WHERE id = '%s'" % p), [None, None, "1"])
+        self.assertEqual(count("ward.patient", "id = '%s'" % q), 1)
+        self.ok(n.push([n.line("u", "patient", p, 1, {"phone": "1"})]), [])  # written again
+        many = [n.insert("patient", PATIENT) for _ in range(5000)]
+        all_held = ",".join("%d,%d" % (n.seq - 4999 + i, 3) for i in range(5000))
+        self.assertEqual(len(self.ok(n.push(many, held="[%s]" % all_held))["outcomes"]), 5000)
+
     def test_a_cut_off_body_at_any_byte_is_refused(self):
         n = new_node()
         _, data = n.body([n.insert("patient", PATIENT) for _ in range(3)])

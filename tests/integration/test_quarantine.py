@@ -56,6 +56,8 @@ class Quarantine(unittest.TestCase):
             a.tablet().request("POST", "/api/v1/quarantine/%s/drop" % q["seq"], {"reason": "a test is over"}, key())
 
     def test_one_poison_change_in_ten_thousand_stops_nothing_else(self):
+        there = a.tablet().create("patient", {"family_name": "there", "given_names": "T", "active": True})["id"]
+        a.wait_current()
         a.link("down")
         poison = None
         for at in range(0, WRITES, 500):
@@ -64,13 +66,19 @@ class Quarantine(unittest.TestCase):
             a.tablet().request("POST", "/api/v1/transaction", {"writes": writes}, key())
             if at <= POISON_AT < at + 500:
                 poison = self.patient("+1999", POISON_AT)["id"]
+            if at == 0:
+                a.tablet().change("patient", there, {"phone": "+1999"})
+        a.tablet().change("patient", there, {"city": "Bergen"})  # some batches behind, made while the first is under way
         started = time.monotonic()
         a.link("up")
-        status = a.wait(lambda st: st["quarantined"] == 1 and st["pending"] == 1)
+        status = a.wait(lambda st: st["quarantined"] == 3 and st["pending"] == 3)
         self.assertEqual(status["state"], "attention")
-        print("quarantine: %d changes with one poison in %.2f s" % (WRITES, time.monotonic() - started))
+        print("quarantine: %d changes with two poisons in %.2f s" % (WRITES, time.monotonic() - started))
         self.assertEqual(self.at_centre(), WRITES - 1)
-        self.assertEqual([q["id"] for q in self.held()], [poison])
+        held = self.held()
+        self.assertEqual([q["id"] for q in held], [there, poison, there])
+        self.assertEqual(held[0]["reason"], "held behind seq " + held[2]["seq"])
+        self.assertEqual(s.db.one("postgres", "SELECT count(*) FROM ward.patient WHERE id = '%s' AND city IS NULL AND rev = 1" % there), "1")
         self.assertEqual(a.tablet().get("/api/v1/patient/" + poison)["sync"], "quarantined")
         self.allow()
         a.command("quarantine", "retry", "all")
@@ -101,12 +109,51 @@ class Quarantine(unittest.TestCase):
         self.assertEqual(s.db.one("postgres", "SELECT city FROM ward.patient WHERE id = '%s'" % person), "Bergen")
         self.assertEqual(s.db.one("postgres", "SELECT count(*) FROM ward.observation WHERE id = '%s'" % seen), "1")
 
+    def test_what_comes_in_later_batches_waits_with_what_it_stands_on(self):
+        """Same row, a row that a held one would have made, and a row behind that: each pushed after the receipt that refused the first."""
+        self.addCleanup(self.settle)
+        person = self.patient("+1555")["id"]
+        a.wait_current()
+        a.tablet().change("patient", person, {"phone": "+1999"})
+        a.wait(lambda st: st["quarantined"] == 1 and st["last_seq"] == st["acked_seq"])
+        a.tablet().change("patient", person, {"city": "Bergen"})
+        a.wait(lambda st: st["quarantined"] == 2)
+        newcomer = self.patient("+1999", 1)["id"]
+        a.wait(lambda st: st["quarantined"] == 3)
+        visit = a.tablet().create("encounter", {"patient_id": newcomer, "class_code": "AMB", "status": "in-progress",
+                                                "started_at": "2026-11-23T06:00:00Z"})["id"]
+        a.wait(lambda st: st["quarantined"] == 4)
+        seen = a.tablet().create("observation", {"patient_id": newcomer, "encounter_id": visit, "code": "8867-4", "value_decimal": "72"})["id"]
+        a.wait(lambda st: st["quarantined"] == 5)
+        free = self.patient("+1666", 2)["id"]
+        a.wait(lambda st: st["quarantined"] == 5 and st["last_seq"] == st["acked_seq"])
+        one = s.db.one
+        self.assertEqual(one("postgres", "SELECT coalesce(city, '') || phone FROM ward.patient WHERE id = '%s'" % person), "+1555")
+        self.assertEqual(one("postgres", "SELECT (SELECT count(*) FROM ward.encounter WHERE id = '%s') + (SELECT count(*) FROM ward.observation "
+                             "WHERE id = '%s')" % (visit, seen)), "0")
+        self.assertEqual(one("postgres", "SELECT count(*) FROM ward.patient WHERE id = '%s'" % free), "1")
+        held = self.held()
+        phone = min((q["seq"] for q in held if q["id"] == person), key=int)
+        made = [q["seq"] for q in held if q["id"] == newcomer][0]
+        self.assertEqual({(q["table"], q["reason"]) for q in held if q["sqlstate"] != "23514"},
+                         {("patient", "held behind seq " + phone), ("encounter", "held behind seq " + made), ("observation", "held behind seq " + made)})
+        row = a.tablet().get("/api/v1/patient/" + person)
+        self.assertEqual((row["city"], row["phone"], row["sync"]), ("Bergen", "+1999", "quarantined"))
+        self.allow()
+        self.assertEqual(a.tablet().request("POST", "/api/v1/quarantine/%s/retry" % made, None, key())[0]["changes"], 3)
+        a.wait(lambda st: st["quarantined"] == 2 and st["last_seq"] == st["acked_seq"])
+        self.assertEqual(a.tablet().request("POST", "/api/v1/quarantine/%s/retry" % phone, None, key())[0]["changes"], 2)
+        a.wait_current()
+        self.assertEqual(one("postgres", "SELECT city || phone FROM ward.patient WHERE id = '%s'" % person), "Bergen+1999")
+        self.assertEqual(one("postgres", "SELECT count(*) FROM ward.observation WHERE id = '%s' AND encounter_id = '%s'" % (seen, visit)), "1")
+        self.assertTrue(a.verify()["equal"])
+
     def test_a_retry_before_the_cause_is_mended_comes_back_and_loses_nothing(self):
         person = self.patient("+1999")["id"]
         a.wait(lambda st: st["quarantined"] == 1)
         before = self.held()[0]["seq"]
         a.command("quarantine", "retry", before)
-        a.wait(lambda st: st["quarantined"] == 1 and st["pending"] == 1 and st["last_seq"] == st["acked_seq"])
+        a.wait(lambda st: st["last_seq"] > int(before) and st["quarantined"] == 1 and st["pending"] == 1 and st["last_seq"] == st["acked_seq"])
         after = self.held()[0]
         self.assertEqual(after["id"], person)
         self.assertGreater(int(after["seq"]), int(before))
