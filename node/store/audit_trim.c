@@ -120,8 +120,8 @@ static int aged(struct node_db *db, int64_t keep_days, const struct node_audit_s
 int node_audit_cut_due(struct node_db *db, int64_t keep_days, struct node_audit_head *out,
                        struct base_err *err)
 {
-    struct node_audit_state s;
-    struct node_audit_cut cut;
+    struct node_audit_state s = {.sent = 0};
+    struct node_audit_cut cut = {.at = ""};
     int64_t n = 0;
     *out = (struct node_audit_head){.n = 0};
     int rc = node_audit_state_get(db, &s, err);

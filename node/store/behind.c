@@ -41,8 +41,9 @@ static bool at(const struct behind *b, int i, const struct base_uuid *id)
     return i < b->count && base_uuid_equal(&b->rows[i].id, id);
 }
 
-/* Called in order of seq: the first of a row stays. */
-static int add(struct behind *b, const struct core_change *c, int64_t seq, struct base_err *err)
+/* Called in order of seq: the first of a row stays. there: the centre has the row. */
+static int add(struct behind *b, const struct core_change *c, int64_t seq, bool there,
+               struct base_err *err)
 {
     const struct node_table *t = table_named(b->db, c->table.s, c->table.len);
     int i = find(b, &c->id);
@@ -60,8 +61,8 @@ static int add(struct behind *b, const struct core_change *c, int64_t seq, struc
         b->cap = cap;
     }
     memmove(&b->rows[i + 1], &b->rows[i], (size_t)(b->count - i) * sizeof *b->rows);
-    b->rows[i] =
-        (struct behind_row){.id = c->id, .table = t, .seq = seq, .made = c->op == CORE_OP_INSERT};
+    b->rows[i] = (struct behind_row){
+        .id = c->id, .table = t, .seq = seq, .made = c->op == CORE_OP_INSERT && !there};
     b->count++;
     return 0;
 }
@@ -79,8 +80,12 @@ static int read_line(struct behind *b, const char *line, size_t len, struct core
 static int load(struct behind *b, int64_t first, struct base_err *err)
 {
     struct node_stmt *st = NULL;
-    int rc = stmt_get(b->db, &st,
-                      "SELECT seq, line FROM _change WHERE held = 1 AND seq < ? ORDER BY seq", err);
+    int rc =
+        stmt_get(b->db, &st,
+                 "SELECT seq, line, EXISTS (SELECT 1 FROM _base b WHERE b.tbl = _change.tbl AND "
+                 "b.row_id = _change.row_id AND b.image IS NOT NULL) FROM _change "
+                 "WHERE held = 1 AND seq < ? ORDER BY seq",
+                 err);
     if (rc != 0)
         return rc;
     node_sql_i64(st, 1, first);
@@ -90,7 +95,7 @@ static int load(struct behind *b, int64_t first, struct base_err *err)
         const char *line = node_sql_col_text(st, 1, &len);
         rc = read_line(b, line, len, &c, err);
         if (rc == 0)
-            rc = add(b, &c, node_sql_col_i64(st, 0), err);
+            rc = add(b, &c, node_sql_col_i64(st, 0), node_sql_col_i64(st, 2) != 0, err);
         if (rc != 0)
             break;
     }
@@ -132,7 +137,7 @@ static int list(struct behind *b, const struct base_buf *lines, struct base_buf 
         if (behind > 0) {
             base_buf_printf(out, "%s%lld,%lld", out->len == 0 ? "" : ",", (long long)c.seq,
                             (long long)behind);
-            if ((rc = add(b, &c, c.seq, err)) != 0)
+            if ((rc = add(b, &c, c.seq, false, err)) != 0)
                 return rc;
         }
         s = eol + 1;

@@ -32,7 +32,8 @@ enum {
         4096 + 40 * CORE_BATCH_CHANGES_MAX, /* "held" names each change at most */
     PUSH_TRAILER_BYTES_MAX = 4096,
     PUSH_OUTCOMES_BYTES_MAX = 16 * 1024 * 1024,
-    PUSH_RANGES_MAX = 64 /* halving 5,000 needs 13 */
+    PUSH_NOT_MADE_MAX = 1024, /* quarantined inserts of a batch whose children are looked for */
+    PUSH_RANGES_MAX = 64      /* halving 5,000 needs 13 */
 };
 
 /* A row that the batch touches. What is below `live` belongs to the range under way. */

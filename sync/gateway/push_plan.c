@@ -322,12 +322,43 @@ static int add_write(struct push *p, int i, const struct core_merge *m,
     return rc;
 }
 
-static void held(struct push *p, int i)
+static void held(struct push *p, int i, int64_t behind)
 {
     char reason[64];
-    (void)snprintf(reason, sizeof reason, "held behind seq %lld",
-                   (long long)p->changes[i].row->held_by);
+    (void)snprintf(reason, sizeof reason, "held behind seq %lld", (long long)behind);
     push_quarantine(p, i, "", "", reason);
+}
+
+/* Rows that quarantined changes of this batch would have made. Where a foreign key refers to them the database says so;
+ * the rest is looked for here. */
+struct not_made {
+    int *changes; /* PUSH_NOT_MADE_MAX, the first ones */
+    int count;
+};
+
+static void note_not_made(const struct push *p, int i, struct not_made *n)
+{
+    const struct push_change *c = &p->changes[i];
+    bool there = c->row != NULL && c->row->rev > 0; /* another body under an id that is taken */
+    if (c->outcome == CORE_QUARANTINED && c->c.op == CORE_OP_INSERT && !there &&
+        n->count < PUSH_NOT_MADE_MAX)
+        n->changes[n->count++] = i;
+}
+
+/* The seq of the one that this change names; 0: none. */
+static int64_t names_not_made(const struct push *p, int i, const struct not_made *n)
+{
+    const struct push_change *c = &p->changes[i];
+    for (int k = 0; n->count > 0 && k < c->count; k++) {
+        struct base_uuid id;
+        const struct core_text *v = &c->values[k];
+        if (v->s == NULL || v->len != BASE_UUID_CHARS || !base_uuid_parse(&id, v->s, v->len))
+            continue;
+        for (int m = 0; m < n->count; m++)
+            if (base_uuid_equal(&p->changes[n->changes[m]].c.id, &id))
+                return p->changes[n->changes[m]].c.seq;
+    }
+    return 0;
 }
 
 static int merge_one(struct push *p, int i, struct workspace *w)
@@ -372,16 +403,21 @@ static int merge_one(struct push *p, int i, struct workspace *w)
 int push_plan_merge(struct push *p)
 {
     struct workspace *w = base_arena_get(&p->plan, sizeof *w);
-    int rc = w == NULL ? BASE_ENOMEM : 0;
+    struct not_made lost = {base_arena_get(&p->plan, PUSH_NOT_MADE_MAX * sizeof(int)), 0};
+    int rc = w == NULL || lost.changes == NULL ? BASE_ENOMEM : 0;
     begin_plan(p);
+    for (int i = p->skip; i < p->from && rc == 0; i++)
+        note_not_made(p, i, &lost);
     for (int i = p->from; i < p->to && rc == 0; i++) {
         struct push_change *c = &p->changes[i];
-        if (!takes_part(c))
-            continue;
-        if (c->row->held_by != 0 && c->row->held_by < c->c.seq)
-            held(p, i);
-        else
+        int64_t behind = takes_part(c) ? names_not_made(p, i, &lost) : 0;
+        if (takes_part(c) && c->row->held_by != 0 && c->row->held_by < c->c.seq)
+            held(p, i, c->row->held_by);
+        else if (behind > 0)
+            held(p, i, behind);
+        else if (takes_part(c))
             rc = merge_one(p, i, w);
+        note_not_made(p, i, &lost);
     }
     if (rc == 0)
         rc = push_sql(p);

@@ -94,6 +94,18 @@ static void an_update_in_quarantine_does_not_hold_what_names_its_row(void **stat
     assert_string_equal(behind(2), "4,2");
 }
 
+static void a_row_that_the_centre_has_after_all_holds_nobody_who_names_it(void **state)
+{
+    patient(1);
+    assert_int_equal(receipt(&f, 1, 1, CORE_QUARANTINED), 0); /* the id was taken */
+    assert_int_equal(
+        feed_cut(&f, 1, 1, feed_row("patient", 'i', uuid_n(1), 1, "\"Ek\",null,null,null,null")),
+        0);
+    observe(10, 1);
+    rename_to(1, "Elm");
+    assert_string_equal(behind(1), "3,1");
+}
+
 static void what_is_on_its_way_again_holds_nothing(void **state)
 {
     patient(1);
@@ -169,6 +181,7 @@ int main(void)
         T(nothing_in_quarantine_holds_nothing),
         T(the_same_row_and_what_names_a_row_that_was_not_made_are_held),
         T(an_update_in_quarantine_does_not_hold_what_names_its_row),
+        T(a_row_that_the_centre_has_after_all_holds_nobody_who_names_it),
         T(what_is_on_its_way_again_holds_nothing),
         T(what_was_retried_or_dropped_holds_nothing_any_more),
         T(what_was_held_behind_a_dropped_change_goes_on_without_it),
