@@ -237,6 +237,13 @@ static void on_admitted(void *user, const struct node_login *login)
                         : path_failed);
 }
 
+/* Whom it was, nobody knows: the provider has named nobody. */
+static void note_refused(struct node_api *a, const char *why)
+{
+    if (a->engine != NULL)
+        node_engine_audit(a->engine, "login", "refused", why);
+}
+
 static void on_id_token(void *user, int rc, const struct net_access *access, const char *why)
 {
     struct exchange *e = user;
@@ -247,6 +254,7 @@ static void on_id_token(void *user, int rc, const struct net_access *access, con
     }
     if (rc != 0) {
         base_log(BASE_LOG_WARN, "oidc_login", "request %s: %s", e->c->request_id, why);
+        note_refused(a, "the identity provider's token does not hold");
         exchange_end(e, rc == BASE_EAUTH ? path_refused : path_failed);
         return;
     }
@@ -415,6 +423,8 @@ void api_on_oidc_callback(struct net_http_exchange *x, void *user)
     if (path != NULL) {
         base_log(BASE_LOG_INFO, "oidc_login", "request %s: the provider let nobody in",
                  c->request_id);
+        if (strcmp(path, path_refused) == 0)
+            note_refused(a, "the identity provider let nobody in");
         exchange_end(e, path);
         return;
     }

@@ -243,6 +243,7 @@ static int start_people(struct node_api *a, const struct node_api_config *config
         .ask = a->engine != NULL ? ask_centre : NULL,
         .ask_user = a,
         .is_up = issuer_is_up,
+        .issuer = config->oidc.issuer,
         .account_issuer = api_oidc_account_first(&config->oidc) ? config->oidc.issuer : NULL};
     a->people_config = people;
     return node_people_open(&a->people, a->loop, a->store, &people, err);

@@ -96,7 +96,7 @@ struct people_session {
     uint8_t hash[32];
     struct node_device_name device;
     int64_t created_ms, seen_ms;
-    bool locked, has_pin;
+    bool locked, has_pin, by_account;
 };
 struct node_session *people_session_add(struct node_people *p, const struct people_session *s,
                                         struct node_grants *take_grants);

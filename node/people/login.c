@@ -189,7 +189,7 @@ static int session_write(struct people_login *l, struct node_db *db, struct base
         return rc;
     rc = node_sql(db, &st,
                   "INSERT INTO node_session (token_hash, staff_id, device, created_ms, seen_ms, "
-                  "device_id) VALUES (?1, ?2, ?3, ?4, ?4, ?5)",
+                  "device_id, by_account) VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)",
                   err);
     if (rc != 0)
         return rc;
@@ -201,6 +201,7 @@ static int session_write(struct people_login *l, struct node_db *db, struct base
         node_sql_text(st, 5, NULL);
     else
         node_sql_uuid(st, 5, &l->device.id);
+    node_sql_i64(st, 6, l->by_account);
     rc = node_sql_step(st, err);
     node_sql_done(st);
     return rc;
@@ -237,8 +238,11 @@ static int finish_run(struct node_job *job, struct node_db *db, struct base_err 
 static void take_session(struct people_login *l)
 {
     struct node_people *p = l->people;
-    struct people_session s = {
-        .device = l->device, .created_ms = l->now_ms, .seen_ms = l->now_ms, .has_pin = l->has_pin};
+    struct people_session s = {.device = l->device,
+                               .created_ms = l->now_ms,
+                               .seen_ms = l->now_ms,
+                               .has_pin = l->has_pin,
+                               .by_account = l->by_account && !l->by_token};
     memcpy(s.hash, l->token_hash, sizeof s.hash);
     if (l->by_token)
         people_session_drop(p, s.hash); /* asked about anew, or by two requests at once */

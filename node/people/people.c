@@ -84,6 +84,7 @@ struct node_session *people_session_add(struct node_people *p, const struct peop
     s->seen_ms = from->seen_ms;
     s->locked = from->locked;
     s->has_pin = from->has_pin;
+    s->by_account = from->by_account;
     struct node_session **at = bucket_of(p, s->hash);
     s->next = *at;
     *at = s;
@@ -156,6 +157,7 @@ struct reload {
     int session_count;
     struct base_uuid *staff;
     struct node_grants **grants; /* [i] is staff[i]'s; NULL: may not be logged in */
+    bool *linked;                /* ... has an account at the identity provider */
     int staff_count;
 };
 
@@ -176,6 +178,7 @@ static int read_session(struct node_stmt *st, struct loaded *out)
         (class == NULL || !node_device_class_parse(&out->s.device.class, class)))
         return BASE_EINVALID; /* its device is gone */
     out->s.has_pin = node_sql_col_i64(st, 8) != 0;
+    out->s.by_account = node_sql_col_i64(st, 9) != 0;
     return 0;
 }
 
@@ -186,12 +189,13 @@ static int reload_sessions(struct reload *r, struct node_db *db, struct base_err
     r->staff = calloc(NODE_SESSIONS_MAX, sizeof *r->staff);
     if (r->sessions == NULL || r->staff == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory reading sessions");
-    int rc = node_sql(db, &st,
-                      "SELECT s.token_hash, s.staff_id, coalesce(d.name, s.device), s.created_ms, "
-                      "s.seen_ms, s.locked, s.device_id, d.class, p.staff_id IS NOT NULL "
-                      "FROM node_session s LEFT JOIN node_device d ON d.id = s.device_id "
-                      "AND d.revoked_ms IS NULL LEFT JOIN node_pin p ON p.staff_id = s.staff_id",
-                      err);
+    int rc =
+        node_sql(db, &st,
+                 "SELECT s.token_hash, s.staff_id, coalesce(d.name, s.device), s.created_ms, "
+                 "s.seen_ms, s.locked, s.device_id, d.class, p.staff_id IS NOT NULL, s.by_account "
+                 "FROM node_session s LEFT JOIN node_device d ON d.id = s.device_id "
+                 "AND d.revoked_ms IS NULL LEFT JOIN node_pin p ON p.staff_id = s.staff_id",
+                 err);
     while (rc == 0) {
         int step = node_sql_step(st, err);
         if (step <= 0 || r->session_count == NODE_SESSIONS_MAX) {
@@ -232,10 +236,15 @@ static int reload_run(struct node_job *job, struct node_db *db, struct base_err 
         return rc;
     staff_unique(r);
     r->grants = calloc((size_t)r->staff_count + 1, sizeof(void *));
-    if (r->grants == NULL)
+    r->linked = calloc((size_t)r->staff_count + 1, sizeof *r->linked);
+    if (r->grants == NULL || r->linked == NULL)
         return base_fail(err, BASE_ENOMEM, "out of memory reading permissions");
-    for (int i = 0; i < r->staff_count && rc == 0; i++)
+    const char *issuer = r->people->config.issuer;
+    for (int i = 0; i < r->staff_count && rc == 0; i++) {
         rc = people_grants_read(db, &r->staff[i], r->now_ms, &r->grants[i], err);
+        if (rc == 0 && r->grants[i] != NULL && issuer != NULL)
+            rc = people_has_account(db, issuer, &r->staff[i], &r->linked[i], err);
+    }
     return rc;
 }
 
@@ -247,12 +256,17 @@ static int staff_index(const struct reload *r, const struct base_uuid *id)
     return at == NULL ? -1 : (int)(at - r->staff);
 }
 
+static bool may_stay(const struct reload *r, int k, bool by_account)
+{
+    return r->grants[k] != NULL && (!by_account || r->linked[k]);
+}
+
 static void reload_adopt(struct node_people *p, struct reload *r)
 {
     for (int i = 0; i < r->session_count; i++) {
         struct loaded *l = &r->sessions[i];
         int k = staff_index(r, &l->staff_id);
-        if (k >= 0 && r->grants[k] != NULL && *find(p, l->s.hash) == NULL) {
+        if (k >= 0 && may_stay(r, k, l->s.by_account) && *find(p, l->s.hash) == NULL) {
             struct node_grants *g = node_grants_ref(r->grants[k]);
             if (people_session_add(p, &l->s, g) == NULL)
                 node_grants_unref(g);
@@ -261,7 +275,7 @@ static void reload_adopt(struct node_people *p, struct reload *r)
     for (int i = 0; i < PEOPLE_BUCKETS; i++)
         for (struct node_session **at = &p->buckets[i]; *at != NULL;) {
             int k = staff_index(r, &(*at)->grants->staff_id);
-            if (k >= 0 && r->grants[k] == NULL) {
+            if (k >= 0 && !may_stay(r, k, (*at)->by_account)) {
                 base_log(BASE_LOG_INFO, "session_revoked",
                          "a session ended: its person may not be logged in any more");
                 drop(p, at);
@@ -294,6 +308,7 @@ static void reload_done(struct node_job *job)
     free(r->sessions);
     free(r->staff);
     free(r->grants);
+    free(r->linked);
     free(r);
     p->reloading = false;
     if (p->reload_again && !p->closing)
@@ -387,8 +402,10 @@ void node_people_moved(struct node_people *p, const char *table)
         reload_start(p);
         number_raise(p);
     }
-    if (strcmp(table, "staff_account") == 0)
+    if (strcmp(table, "staff_account") == 0) {
         people_tokens_end(p); /* the next request asks whose it is now */
+        reload_start(p);
+    }
 }
 
 /* Writing down what was seen, ending what is over. */

@@ -110,6 +110,7 @@ struct node_session {
     int64_t created_ms, seen_ms; /* wall */
     bool locked;                 /* by hand; see node_people_locked */
     bool has_pin;                /* its person has one, and the device is paired */
+    bool by_account;             /* began at the identity provider, for this browser */
     bool dirty;                  /* seen_ms is newer than the store's */
     int64_t ends_ms;             /* wall; an access token's, not in the store; 0: a login's */
     int64_t checked_ms;          /* wall; of such a one: when its person was asked about */
@@ -127,6 +128,7 @@ struct node_people_config {
     void (*ask)(void *ask_user, const struct base_uuid *staff_id, void *user,
                 node_standing_cb done);
     void *ask_user;
+    const char *issuer; /* the hospital's identity provider; NULL: none */
     /* Whose staff have an account at this provider log in there, while it is there. NULL: it does not matter. */
     const char *account_issuer;
     bool (*is_up)(void *ask_user);

@@ -271,6 +271,16 @@ def login_by_password(name):
     return r.status, body
 
 
+def add_staff(name):
+    s.gateway.cli("staff", "add", "--tenant", LAKESIDE, "--username", name, "--name", "Of the agency", "--role", "nurse", "--password-file", "-",
+                  input=stack.PASSWORD + "\n")
+
+
+def refusals():
+    report = json.loads(node.command("audit", "report", "action", "login", "--json"))
+    return [e for e in report if "provider let nobody in" in e["detail"]]
+
+
 def offer():
     return json.loads(Browser().get(base() + "/auth/oidc")[2])
 
@@ -347,6 +357,36 @@ class Login(unittest.TestCase):
             s.as_app(LAKESIDE, "UPDATE ward.staff SET active = true WHERE username = 'hanna'")
             until(lambda: Browser().sign_in("hanna") == "/", "back")
 
+    def test_a_session_ends_when_its_persons_link_goes_also_over_a_restart(self):
+        b = Browser()
+        add_staff("locum")
+        until(lambda: login_by_password("locum")[0] == 200, "the staff list has come")
+        by_password = login_by_password("locum")[1]["token"]
+        self.assertEqual(b.sign_in("hanna"), "/")
+        self.assertEqual(b.session()["staff"]["username"], "hanna")
+        node.kill()  # what is known of the session comes from the store
+        node.start()
+        self.assertEqual(b.session()["staff"]["username"], "hanna")
+        s.gateway.cli("staff", "unlink", "--tenant", LAKESIDE, "--username", "hanna")
+        try:
+            until(lambda: "staff" not in b.session(), "out without a link", 45)
+            self.assertEqual(ask(by_password)[0], 200)
+        finally:
+            link("hanna", "hanna")
+            until(lambda: offer()["reachable"] and Browser().sign_in("hanna") == "/", "back with a link", 45)
+
+    def test_who_gives_up_at_the_provider_stands_in_the_trail(self):
+        b = Browser()
+        url, text = b.at_provider()
+        self.assertIn("<form", text)
+        state = urllib.parse.parse_qs(urllib.parse.urlsplit(next(h["Location"] for u, _, h in b.seen if u.endswith("/start"))).query)["state"][0]
+        before = len(refusals())
+        back = base() + "/auth/oidc/callback?" + urllib.parse.urlencode({"error": "access_denied", "state": state})
+        self.assertEqual(b.get(back)[1]["Location"], "/#/signin/refused")
+        until(lambda: len(refusals()) == before + 1, "written down", 45)
+        self.assertEqual(b.get(back)[1]["Location"], "/#/signin/failed")
+        self.assertEqual(len(refusals()), before + 1, "what belongs to no login says nothing")
+
     def test_another_site_begins_no_login(self):
         self.assertEqual(Browser().get(base() + "/auth/oidc/start", **{"Sec-Fetch-Site": "cross-site"})[0], 403)
 
@@ -365,8 +405,7 @@ class Login(unittest.TestCase):
             provider.start()
 
     def test_who_has_no_account_logs_in_by_password_at_any_time(self):
-        s.gateway.cli("staff", "add", "--tenant", LAKESIDE, "--username", "agency", "--name", "Agnes Agency", "--role", "nurse", "--password-file", "-",
-                      input=stack.PASSWORD + "\n")
+        add_staff("agency")
         until(lambda: login_by_password("agency")[0] == 200, "the staff list has come")
 
 

@@ -36,3 +36,9 @@ int node_engine_verify(struct node_engine *e, void *user, node_verified_cb done,
 {
     base_assert_failed("there is an engine", __FILE__, __LINE__);
 }
+
+void node_engine_audit(struct node_engine *e, const char *action, const char *outcome,
+                       const char *detail)
+{
+    base_assert_failed("there is an engine", __FILE__, __LINE__);
+}
