@@ -62,12 +62,8 @@ static int run(struct node_job *job, struct node_db *db, struct base_err *err)
     int rc = p->day != p->noted ? node_prune_day(db, p->day, err) : 0;
     if (rc == 0)
         rc = node_prune_step(db, p->keep_days, &p->gone, &p->more, err);
-    if (rc != 0)
-        return rc;
-    bool more = p->more;
-    rc = trim(p, db, err);
-    p->more = p->more || more;
-    return rc;
+    return rc != 0 || p->more ? rc
+                              : trim(p, db, err); /* one of them at a time: a tablet may wait */
 }
 
 static void done(struct node_job *job)

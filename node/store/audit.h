@@ -67,7 +67,7 @@ struct node_audit_cut {
 };
 enum {
     NODE_AUDIT_KEEP_DAYS_DEFAULT = 400,
-    NODE_AUDIT_CUT_ENTRIES = 256 /* that one checkpoint ends; checked before, on the writer */
+    NODE_AUDIT_CUT_ENTRIES = 128 /* that one checkpoint ends; checked before, on the writer */
 };
 /* "everward audit checkpoint 1\n<node id> <n> <chain in hex>" */
 void node_audit_cut_text(struct base_buf *out, const struct base_uuid *node,

@@ -218,7 +218,12 @@ class Ward(unittest.TestCase):
         a.kill()
         a.start()
         self.at_a.close()
-        again = self.at_a.post("observation", {"patient_id": patient, "code": "1"}, key=key)
+        end = time.monotonic() + 30
+        while True:  # 503: it is starting, says when to come again
+            again = self.at_a.post("observation", {"patient_id": patient, "code": "1"}, key=key)
+            if again.status != 503 or time.monotonic() > end:
+                break
+            time.sleep(0.1)
         self.assertEqual((again.status, again.body), (201, first.body))
 
 

@@ -5,6 +5,7 @@
 #include "node/store/audit.h"
 #include "node/store/prune.h"
 #include "node/store/rows.h"
+#include "sync/base/clock.h"
 #include "sync/seal/seal.h"
 #include "tests/unit/node/store/support.h"
 
@@ -347,6 +348,45 @@ static void a_trimmed_trail_is_whole_and_says_from_where(void **state)
     assert_string_equal(broken(), "");
 }
 
+static int run_add_many(struct node_db *db, void *arg, struct base_err *err)
+{
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < *(int *)arg; i++)
+        rc = run_add(db, &i, err);
+    return rc;
+}
+
+/* As node/engine/prune.c does it: a stretch checked and ended, some deleted, in one job. */
+static int run_round(struct node_db *db, void *arg, struct base_err *err)
+{
+    int64_t *longest_us = arg;
+    int64_t n = 0;
+    int64_t gone = 0;
+    bool more = false;
+    int64_t begun = base_clock_monotonic_us();
+    int rc = run_cut(db, &n, err);
+    if (rc == 0)
+        rc = node_audit_trim_step(db, &gone, &more, err);
+    int64_t took = base_clock_monotonic_us() - begun;
+    *longest_us = took > *longest_us ? took : *longest_us;
+    return rc;
+}
+
+static void a_long_trail_is_trimmed_in_short_steps_and_is_whole_after_each(void **state)
+{
+    int many = 4 * NODE_AUDIT_CUT_ENTRIES;
+    int64_t longest_us = 0;
+    assert_int_equal(on_writer(&f, run_add_many, &many), 0);
+    age(many);
+    for (int i = 1; i <= 4; i++) {
+        assert_int_equal(on_writer(&f, run_round, &longest_us), 0);
+        assert_string_equal(broken(), "");
+        assert_int_equal(report.cut.head.n, i * NODE_AUDIT_CUT_ENTRIES);
+    }
+    assert_int_equal(sql_i64(&f, "SELECT min(n) FROM _audit"), many + 1);
+    print_message("          the longest step %lld us\n", (long long)longest_us);
+}
+
 static void what_the_centre_has_not_had_for_long_is_not_trimmed(void **state)
 {
     int64_t none = 0;
@@ -441,6 +481,7 @@ int main(void)
         T(who_has_seen_a_chart_is_told_newest_first),
         T(a_batch_holds_whole_entries_in_order),
         T(a_trimmed_trail_is_whole_and_says_from_where),
+        T(a_long_trail_is_trimmed_in_short_steps_and_is_whole_after_each),
         T(what_the_centre_has_not_had_for_long_is_not_trimmed),
         T(a_front_cut_off_by_hand_shows),
         T(a_front_cut_off_behind_the_checkpoint_shows),
