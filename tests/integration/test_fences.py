@@ -69,6 +69,21 @@ class Log(unittest.TestCase):
         self.assertEqual((at_centre("Aged-0"), at_centre("After")), (1, 1))
         self.assertTrue(a.verify()["equal"])
 
+        # a centre put back to before what is kept: a fence that says so, and nothing changes
+        head = "UPDATE everward.node_head SET last_seq = %s WHERE node_id = '%s'"
+        a.link("down")
+        a.wait_state("offline")
+        status = a.status()
+        s.db.sql("postgres", head % (1, status["node_id"]))
+        a.link("up")
+        fenced = a.wait_state("attention")
+        self.assertIn("sync.keep_days", fenced["reason"])
+        self.assertEqual(fenced["acked_seq"], status["acked_seq"])
+        s.db.sql("postgres", head % (status["acked_seq"], status["node_id"]))
+        a.link("down")
+        a.link("up")
+        a.wait_current()
+
 
 class OldCopy(unittest.TestCase):
     def test_a_node_put_back_behind_the_centre_is_fenced_and_keeps_what_it_writes(self):
