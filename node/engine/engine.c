@@ -329,6 +329,7 @@ void engine_decide(struct node_engine *e)
     engine_escrow_tick(e);
     engine_rotation_tick(e);
     engine_numbers_tick(e);
+    engine_report_tick(e);
     engine_prune_tick(e);
     if (e->refresh_again)
         engine_refresh(e);
@@ -352,6 +353,7 @@ static void free_when_closed(uv_handle_t *handle)
     engine_escrow_close(e);
     engine_rotation_close(e);
     engine_numbers_close(e);
+    engine_report_close(e);
     engine_prune_close(e);
     seal_wipe(e->ticket, sizeof e->ticket);
     for (int i = 0; i < 2; i++)
@@ -467,6 +469,8 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
     if (rc == 0)
         rc = engine_numbers_open(e, err);
     if (rc == 0)
+        rc = engine_report_open(e, err);
+    if (rc == 0)
         rc = engine_prune_open(e, config->keep_days, config->audit_keep_days, err);
     if (rc == 0)
         rc = node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path,
@@ -476,6 +480,7 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
         engine_escrow_close(e);
         engine_rotation_close(e);
         engine_numbers_close(e);
+        engine_report_close(e);
         engine_prune_close(e);
         free(e);
         free(b);

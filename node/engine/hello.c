@@ -123,6 +123,7 @@ static void settled(struct node_job *job)
         engine_audit_greeted(e);
         engine_escrow_greeted(e);
         engine_numbers_greeted(e);
+        engine_report_greeted(e);
     }
     engine_refresh(e);
     engine_done(e);

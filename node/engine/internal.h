@@ -8,7 +8,7 @@
  *   life.c     after a restore: where our log and the centre's part, and the next incarnation
  *   audit.c    the audit trail on its way to its witness  escrow.c  keys in the tenant's safe; wipe
  *   rotate.c   another signing key                       numbers.c  blocks of record numbers
- *   prune.c    old acknowledged changes
+ *   prune.c    old acknowledged changes                  report.c   how this node is, for the fleet page
  */
 #ifndef NODE_ENGINE_INTERNAL_H
 #define NODE_ENGINE_INTERNAL_H
@@ -66,6 +66,7 @@ struct engine_fill;    /* fill.c */
 struct engine_audit;   /* audit.c */
 struct engine_escrow;  /* escrow.c */
 struct engine_numbers; /* numbers.c */
+struct engine_report;  /* report.c */
 struct engine_prune;   /* prune.c */
 
 struct node_engine {
@@ -136,6 +137,7 @@ struct node_engine {
     struct engine_escrow *escrow;
     struct engine_rotation *rotation;
     struct engine_numbers *numbers;
+    struct engine_report *report;
     struct engine_prune *prune;
     node_rotated_cb rotated; /* NULL: this node keeps its signing key */
     void *rotated_user;
@@ -198,6 +200,12 @@ void engine_escrow_greeted(struct node_engine *e);
 int engine_rotation_open(struct node_engine *e, struct base_err *err);
 void engine_rotation_close(struct node_engine *e);
 void engine_rotation_tick(struct node_engine *e);
+/* report.c: beside the lanes */
+int engine_report_open(struct node_engine *e, struct base_err *err);
+void engine_report_close(struct node_engine *e);
+void engine_report_tick(struct node_engine *e);
+void engine_report_greeted(struct node_engine *e);
+
 /* numbers.c: beside the lanes */
 int engine_numbers_open(struct node_engine *e, struct base_err *err);
 void engine_numbers_close(struct node_engine *e);

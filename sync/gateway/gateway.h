@@ -91,6 +91,7 @@ void gw_reply_failed(struct gateway *gw, struct net_http_exchange *x, const stru
 int gw_routes_node(struct gateway *gw, struct base_err *err); /* enrol, ca, hello, catalog */
 int gw_routes_life(struct gateway *gw, struct base_err *err); /* lineage, rejoin */
 int gw_routes_numbers(struct gateway *gw, struct base_err *err);
+int gw_routes_report(struct gateway *gw, struct base_err *err);
 int gw_routes_keys(struct gateway *gw, struct base_err *err); /* readmit, rotate */
 int gw_routes_push(struct gateway *gw, struct base_err *err);
 int gw_routes_feed(struct gateway *gw, struct base_err *err);

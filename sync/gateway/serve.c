@@ -278,6 +278,8 @@ static int add_routes(struct gateway *gw, struct base_err *err)
     if (rc == 0)
         rc = gw_routes_numbers(gw, err);
     if (rc == 0)
+        rc = gw_routes_report(gw, err);
+    if (rc == 0)
         rc = gw_routes_keys(gw, err);
     return rc;
 }

@@ -23,6 +23,7 @@ export async function aLinkOpensOneBrowserOnce(world) {
   assert.deepEqual(words.map(([name]) => name), ['Birch', 'Alder']);
   assert.match(words[0][1], /^Silent since \d+/);
   assert.equal(words[1][1], 'Up to date');
+  assert.match(await t.page.textContent('.node'), /37 changes.*the oldest for 2 h.*2 min behind.*40 GiB \(62\s%\)/);
   assert.ok(!(await t.page.textContent('body')).includes('Cedar'), 'a node of another tenant');
   assert.equal(await t.page.evaluate(() => document.cookie), '', 'a script can read the session');
   await t.page.reload();

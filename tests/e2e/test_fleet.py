@@ -1,5 +1,6 @@
 """The fleet page in Chromium, from a real gateway and PostgreSQL; the nodes are clients of the test."""
 
+import json
 import os
 import subprocess
 import unittest
@@ -23,6 +24,10 @@ class World(e2e.World):
                 status, reply = node.enrol(s.gateway.cli("node", "invite", name, "--tenant", tenant, "--site", "North"))
                 assert status == 200, reply
                 node.hello()
+                told = {"pending": 37, "oldest_pending_s": 7200, "clock_offset_ms": 95000} if name == "Birch" else {"pending": 0, "clock_offset_ms": 20}
+                status, reply = node.request("POST", "/sync/v1/report", json.dumps({
+                    "format": "everward-report/1", "attention": False, "quarantined": 0, "disk_bytes": 64 * 2 ** 30, "disk_free_bytes": 40 * 2 ** 30, **told}))
+                assert status == 200, reply
             s.db.sql("postgres", "UPDATE everward.node SET acked_cut = (SELECT max(head) FROM everward.feed_head),"
                      " last_seen_at = now() + interval '1 hour' WHERE name = 'Alder'")  # heard from as long as the test runs
             s.db.sql("postgres", "UPDATE everward.node SET last_seen_at = now() - interval '3 days' WHERE name = 'Birch'")

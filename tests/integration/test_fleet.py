@@ -164,6 +164,38 @@ class Fleet(unittest.TestCase):
         self.assertEqual((by["Alder"]["state"], by["Alder"]["behind"], by["Alder"]["last_seq"]), ("current", 0, 1))
         self.assertNotIn("Okoro", json.dumps(page))
 
+    def report(self, node, status=200, **told):
+        body = {"format": "everward-report/1", "attention": False, "pending": 0, "oldest_pending_s": None, "quarantined": 0, **told}
+        got, data = node.request("POST", "/sync/v1/report", json.dumps(body))
+        self.assertEqual(got, status, data)
+        return json.loads(data)
+
+    def test_what_a_node_says_of_itself_is_shown_to_its_own_tenant(self):
+        alder, cookie = nodes["Lakeside", "Alder"], opened(link("Lakeside"))
+        alder.hello(cursor=json.loads(alder.hello()[1])["head"] if isinstance(alder.hello()[1], bytes) else alder.hello()[1]["head"])
+        self.report(alder, pending=37, oldest_pending_s=5400, quarantined=2, clock_offset_ms=-7000, disk_bytes=2 ** 40, disk_free_bytes=2 ** 30, attention=True)
+        n = next(n for n in ask("GET", "/fleet/v1/nodes", cookie=cookie)[1]["nodes"] if n["name"] == "Alder")
+        self.assertEqual(n["state"], "attention")
+        age = n["report"].pop("oldest_pending_at")
+        self.assertEqual(db.one("postgres", "SELECT round(extract(epoch FROM now() - '%s'::timestamptz) / 60)" % age), "90")
+        self.assertEqual(n["report"], {"attention": True, "pending": 37, "quarantined": 2, "clock_offset_ms": -7000, "disk_bytes": 2 ** 40,
+                                       "disk_free_bytes": 2 ** 30})
+        self.report(alder)
+        n = next(n for n in ask("GET", "/fleet/v1/nodes", cookie=cookie)[1]["nodes"] if n["name"] == "Alder")
+        self.assertEqual((n["state"], n["report"]["pending"], n["report"]["oldest_pending_at"], n["report"]["disk_bytes"]), ("current", 0, None, None))
+        self.assertNotIn('"report":{', json.dumps(ask("GET", "/fleet/v1/nodes", cookie=opened(link("Hillcrest")))[1]).replace(" ", ""))
+
+    def test_a_report_that_is_none_is_refused_and_changes_nothing(self):
+        birch = nodes["Lakeside", "Birch"]
+        before = db.sql("postgres", "SELECT * FROM everward.node_report ORDER BY node_id")
+        for bad in ({"pending": -1}, {"pending": None}, {"pending": "seven"}, {"pending": 1.5}, {"pending": 2 ** 60}, {"attention": 1}, {"oldest_pending_s": 10 ** 12},
+                    {"clock_offset_ms": 10 ** 15}, {"disk_bytes": -1}, {"quarantined": []}):
+            self.assertEqual(self.report(birch, 400, **bad)["code"], "bad_body", bad)
+        self.assertEqual(self.report(birch, 400, format="everward-report/9")["code"], "unsupported_format")
+        self.assertEqual(birch.request("POST", "/sync/v1/report", b"{")[0], 400)
+        self.assertEqual(birch.request("POST", "/sync/v1/report", b"x" * 10 ** 6)[0], 413)
+        self.assertEqual(db.sql("postgres", "SELECT * FROM everward.node_report ORDER BY node_id"), before)
+
     def test_the_page_may_load_nothing_from_elsewhere(self):
         r, body = ask("GET", "/fleet")
         self.assertEqual(r.status, 200)

@@ -55,6 +55,23 @@ class Quarantine(unittest.TestCase):
         for q in self.held():
             a.tablet().request("POST", "/api/v1/quarantine/%s/drop" % q["seq"], {"reason": "a test is over"}, key())
 
+    def test_the_centre_is_told_that_somebody_has_to_look(self):
+        """For the fleet page: at once when it begins, at the latest a minute after it has ended."""
+        def told():
+            return s.db.sql("postgres", "SELECT attention, quarantined, disk_free_bytes > 0, reported_at > now() - interval '2 minutes' FROM everward.node_report")
+
+        def wait(for_this):
+            end = time.monotonic() + 30
+            while told() != for_this and time.monotonic() < end:
+                time.sleep(0.1)
+            self.assertEqual(told(), for_this)
+
+        wait([["f", "0", "t", "t"]])
+        self.patient("+1999")
+        wait([["t", "1", "t", "t"]])
+        self.settle()
+        wait([["f", "0", "t", "t"]])
+
     def test_one_poison_change_in_ten_thousand_stops_nothing_else(self):
         there = a.tablet().create("patient", {"family_name": "there", "given_names": "T", "active": True})["id"]
         a.wait_current()

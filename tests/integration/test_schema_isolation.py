@@ -99,7 +99,7 @@ class Roles(Case):
             AND has_function_privilege('everward_gateway', p.oid, 'EXECUTE') ORDER BY 1""")
         self.assertEqual([g[0] for g in got], [
             "answer_wipe", "begin_incarnation", "catalog", "close_fleet", "constant_default", "context_node", "digest", "enrol", "enter_fleet", "enter_late", "enter_node", "enter_person", "exchange_escrow", "fleet", "fleet_page", "image_sql", "lease_numbers", "life_began", "maintain", "node_key",
-            "node_seen", "open_fleet", "push_txn", "readmission_key", "readmit", "renew_timeline", "rotate_key", "sequence_feed", "take_audit", "tenant", "timeline", "wake_key"])
+            "node_seen", "open_fleet", "push_txn", "readmission_key", "readmit", "renew_timeline", "rotate_key", "sequence_feed", "take_audit", "take_report", "tenant", "timeline", "wake_key"])
 
     def test_the_gateway_cannot_read_the_key_of_the_seal(self):
         for table in ("everward.secret", "everward.node_of", "everward.token_of", "everward.node", "everward.invite"):

@@ -128,6 +128,7 @@ def attacks(t):
             {"table": table.split(".")[-1], "from": name, "to": None} for table in sorted(t.rows)])))
         plain.append(("POST", "/sync/v1/lineage", json_body(format="everward-lineage/1", inc=1, after=0, node=name, tenant=t.tenant)))
         plain.append(("POST", "/sync/v1/rejoin", json_body(format="everward-rejoin/1", inc=1, after=1, next=2, link="0" * 16, node=name)))
+        plain.append(("POST", "/sync/v1/report", json_body(format="everward-report/1", attention=True, pending=1, quarantined=0, node=name, tenant=t.tenant)))
         plain.append(("POST", "/sync/v1/numbers", json_body(format="everward-numbers/1", inc=1, block=1, size=100, node=name, tenant=t.tenant)))
         plain.append(("POST", "/sync/v1/hello", json_body(format="everward-hello/1", inc=1, last_seq=0, acked_seq=0, chain="", cursor=0, catalog=1,
                                                           timeline=None, version=name, node=name, tenant=t.tenant)))

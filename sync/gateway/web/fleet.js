@@ -5,7 +5,8 @@ import { T } from './strings.js';
 const EVERY_MS = 10000;
 const RANK = { attention: 0, silent: 1, never: 2, behind: 3, current: 4, revoked: 5, retired: 5 };
 const KIND = { attention: 'bad', silent: 'bad', never: 'wait', behind: 'wait', current: 'good', revoked: 'none', retired: 'none' };
-const CLOCK_OFF_MS = 5000;
+const CLOCK_OFF_MS = 5000; // the centre's clock minus the node's
+const DISK_LOW = 0.1;
 
 const clock = (at) => new Date(at).toLocaleString('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
 
@@ -16,6 +17,8 @@ function age(from, to) {
   if (s < 48 * 3600) return T.time.h(Math.round(s / 3600));
   return T.time.d(Math.round(s / 86400));
 }
+
+const bytes = (n) => (n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(n < 10 * 2 ** 30 ? 1 : 0)} GiB` : `${Math.round(n / 2 ** 20)} MiB`);
 
 const ago = (at, now) => (!at ? T.row.never : new Date(now) - new Date(at) < 20000 ? T.time.now : T.time.ago(age(at, now)));
 
@@ -35,7 +38,9 @@ function Told({ n, now }) {
       ${r.pending > 0 ? T.row.waitingCount(r.pending) : T.row.waitingNone}<//>
     <${Fact} name=${T.row.quarantine} warn=${r.quarantined > 0}>${r.quarantined > 0 ? T.row.waitingCount(r.quarantined) : T.row.none}<//>
     ${off === undefined || off === null ? null : html`<${Fact} name=${T.row.clock} warn=${Math.abs(off) >= CLOCK_OFF_MS}>${
-      Math.abs(off) < CLOCK_OFF_MS ? T.row.clockGood : T.row.clockOff(age(0, Math.abs(off)), off > 0)}<//>`}`;
+      Math.abs(off) < CLOCK_OFF_MS ? T.row.clockGood : T.row.clockOff(age(0, Math.abs(off)), off < 0)}<//>`}
+    ${r.disk_bytes ? html`<${Fact} name=${T.row.disk} warn=${r.disk_free_bytes < r.disk_bytes * DISK_LOW}>${
+      T.row.diskFree(bytes(r.disk_free_bytes), Math.floor((r.disk_free_bytes / r.disk_bytes) * 100))}<//>` : null}`;
 }
 
 function Node({ n, now }) {
