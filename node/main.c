@@ -20,6 +20,11 @@ static const struct command {
      "Enrols this node: paste the invite of `everward-gateway node invite`. --keep-outbox: a node "
      "that the centre let go, or that lost its identity, comes back with what it holds.",
      node_cmd_setup},
+    {"training", "--state-dir DIR [--host NAME,IP...]",
+     "Makes a node to practise on: synthetic patients, staff with a password that is printed once, "
+     "no centre, now or later; \"TRAINING\" stands on every screen and page. Fresh data: delete "
+     "DIR, run it again.",
+     node_cmd_training},
     {"serve", "", "Serves the ward and keeps in step with the centre until SIGTERM.",
      node_cmd_serve},
     {"status", "[--json]",

@@ -275,7 +275,7 @@ static struct node_session *session_of(struct api_call *c)
         token = auth + 7;
         len = strlen(token);
     } else {
-        token = api_cookie(c->x, "__Host-everward=", &len);
+        token = api_cookie(c->x, api_cookie_name(c->api), &len);
         c->by_cookie = true;
     }
     return token == NULL ? NULL : node_people_session(c->api->people, token, len, c->now_ms);
@@ -286,7 +286,7 @@ bool api_device_secret(const struct api_call *c, uint8_t hash[32])
     const char *secret = net_http_header(c->x, "X-Everward-Device");
     size_t len = secret == NULL ? 0 : strlen(secret);
     if (secret == NULL)
-        secret = api_cookie(c->x, "__Host-everward-device=", &len);
+        secret = api_cookie(c->x, api_device_cookie_name(c->api), &len);
     return secret != NULL && node_secret_hash(hash, secret, len);
 }
 

@@ -79,8 +79,6 @@ struct node_api {
     struct net_http_exchange *again; /* the one whose access token was let in just now */
     char *ca_pem;
     int64_t cert_until_s; /* the end of the certificate in use; 0: none */
-    int64_t ca_until_s;   /* ... of the authority that /trust offers */
-    const char *state_dir, *keys_source;
     char ca_fingerprint[96];
     uv_timer_t tick;
     int busy; /* jobs of ours out */
@@ -281,7 +279,9 @@ int api_glass_used(struct api_call *c, struct node_db *db, struct base_err *err)
 void api_render_time(struct base_buf *out, const char *name,
                      int64_t ms); /* ,"name":"…"; null for 0 */
 
-void api_session_cookie(struct net_http_exchange *x, const char *token);
+void api_session_cookie(const struct node_api *a, struct net_http_exchange *x, const char *token);
+const char *api_cookie_name(const struct node_api *a); /* with its "=" */
+const char *api_device_cookie_name(const struct node_api *a);
 /* When the centre was last heard; 0: never. */
 int64_t api_last_contact_ms(const struct node_api *a);
 
@@ -315,9 +315,6 @@ void api_on_chart(struct net_http_exchange *x, void *user);
 void api_on_board(struct net_http_exchange *x, void *user);
 void api_console_tick(struct node_api *a);
 void api_on_sync_history(struct net_http_exchange *x, void *user);
-void api_on_machine(struct net_http_exchange *x, void *user);
-/* The dark modules of a QR code as an SVG path in a square of the returned side, margin included; 0: it can't be made. */
-int api_qr_path(struct base_buf *out, const char *text);
 void api_on_sync_now(struct net_http_exchange *x, void *user);
 void api_on_sync_verify(struct net_http_exchange *x, void *user);
 void api_on_dose_claim(struct net_http_exchange *x, void *user);

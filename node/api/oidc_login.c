@@ -230,7 +230,7 @@ static void on_admitted(void *user, const struct node_login *login)
 {
     struct exchange *e = user;
     if (login->result == NODE_LOGIN_OK)
-        api_session_cookie(e->c->x, login->token);
+        api_session_cookie(e->c->api, e->c->x, login->token);
     exchange_end(e, login->result == NODE_LOGIN_OK ? "/"
                     : login->result == NODE_LOGIN_REFUSED || login->result == NODE_LOGIN_EXPIRED
                         ? path_refused

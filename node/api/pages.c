@@ -65,6 +65,7 @@ void node_api_status_write(struct base_buf *out, const struct node_engine_status
                                            : "false");
     text_or_null(out, "verified_at", y->verified_at);
     text_or_null(out, "data_as_of", y->last_pull_at);
+    base_buf_printf(out, ",\"training\":%s", id->training ? "true" : "false");
     base_buf_printf(out, ",\"downtime_folder\":%s", s->downtime ? "true" : "false");
     text_or_null(out, "downtime_refreshed_at", s->downtime_at);
     text_or_null(out, "downtime_problem", s->downtime_problem);

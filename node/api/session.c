@@ -78,7 +78,8 @@ static void render_session(struct base_buf *out, const struct node_api *a,
                     "\"break_glass\":[",
                     (long long)idle_s, locked ? "true" : "false", s->has_pin ? "true" : "false");
     render_glass(out, g);
-    base_buf_str(out, "],\"data_as_of\":");
+    base_buf_printf(out, "],\"training\":%s,\"data_as_of\":",
+                    node_store_identity(a->store)->training ? "true" : "false");
     base_buf_json_str(out, api_as_of(a));
     base_buf_char(out, '}');
 }
@@ -86,11 +87,24 @@ static void render_session(struct base_buf *out, const struct node_api *a,
 static const char *const refused_hint =
     "Check name and password. After several failures there is a delay.";
 
-void api_session_cookie(struct net_http_exchange *x, const char *token)
+/* Cookies do not know ports: a tablet that knows a training node and a real one must not mix them up. */
+const char *api_cookie_name(const struct node_api *a)
+{
+    return node_store_identity(a->store)->training ? "__Host-everward-training="
+                                                   : "__Host-everward=";
+}
+
+const char *api_device_cookie_name(const struct node_api *a)
+{
+    return node_store_identity(a->store)->training ? "__Host-everward-training-device="
+                                                   : "__Host-everward-device=";
+}
+
+void api_session_cookie(const struct node_api *a, struct net_http_exchange *x, const char *token)
 {
     char cookie[160];
-    snprintf(cookie, sizeof cookie, "__Host-everward=%s; Path=/; Secure; HttpOnly; SameSite=Strict",
-             token);
+    snprintf(cookie, sizeof cookie, "%s%s; Path=/; Secure; HttpOnly; SameSite=Strict",
+             api_cookie_name(a), token);
     net_http_reply_header(x, "Set-Cookie", cookie);
     seal_wipe(cookie, sizeof cookie);
 }
@@ -102,7 +116,7 @@ static void login_done(void *user, const struct node_login *login)
     switch (login->result) {
     case NODE_LOGIN_OK:
         render_session(&c->body, a, login->session, login->token);
-        api_session_cookie(c->x, login->token);
+        api_session_cookie(a, c->x, login->token);
         break;
     case NODE_LOGIN_REFUSED:
         a->logins_refused++;
@@ -212,13 +226,15 @@ static void logout_done(void *user, int rc)
 {
     struct api_call *c = user;
     struct node_api *a = c->api;
+    char cookie[128];
     /* In memory it is over either way; in the store a session that could not be deleted would live
      * on after a restart. */
     if (rc != 0)
         api_refuse_rc(c, rc, "the session could not be deleted");
     c->status = 204;
-    net_http_reply_header(c->x, "Set-Cookie",
-                          "__Host-everward=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
+    snprintf(cookie, sizeof cookie, "%s; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0",
+             api_cookie_name(a));
+    net_http_reply_header(c->x, "Set-Cookie", cookie);
     api_finish(c);
     api_job_end(a);
 }

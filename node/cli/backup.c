@@ -169,6 +169,9 @@ static int measure(struct making *m, int *store, struct base_err *err)
     int rc = node_store_copy(m->dir, node_keys_data(m->keys), NULL, m->copy, err);
     if (rc == 0)
         rc = node_store_look(m->copy, node_keys_data(m->keys), &m->f->store, err);
+    if (rc == 0 && m->f->store.id.training) /* so that no file of it can come into a real one */
+        rc = base_fail(err, BASE_EDENIED,
+                       "a training node has no backups: make another one instead");
     if (rc == 0)
         rc = node_file_read(m->dir, NODE_KEYS_FILE, &m->sealed_keys, err);
     if (rc != 0)

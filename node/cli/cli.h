@@ -47,6 +47,7 @@ int node_cli_keys_open(const struct node_cli *cli, struct node_keys **out, struc
 int node_cli_fail(const struct base_err *err);
 
 int node_cmd_setup(struct node_cli *cli);
+int node_cmd_training(struct node_cli *cli);
 int node_cmd_serve(struct node_cli *cli);
 int node_cmd_status(struct node_cli *cli);
 int node_cmd_verify(struct node_cli *cli);

@@ -1,4 +1,5 @@
 #include "node/cli/control_internal.h"
+#include "node/cli/identity.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,6 +221,10 @@ static void do_link(struct client *k, const cJSON *o)
         control_answer_error(k, BASE_EINVALID, "link: open must be true or false");
         return;
     }
+    if (open && node_store_identity(k->c->store)->training) {
+        control_answer_error(k, BASE_EDENIED, NODE_TRAINING_REFUSAL);
+        return;
+    }
     node_engine_audit(k->c->engine, "configuration", "ok", open ? "link up" : "link down");
     node_engine_link(k->c->engine, open, k, link_kept);
 }
@@ -291,7 +296,9 @@ static void do_rejoin(struct client *k, const cJSON *o)
 {
     struct node_engine_status s;
     node_engine_status(k->c->engine, &s);
-    if (!s.fenced)
+    if (node_store_identity(k->c->store)->training)
+        control_answer_error(k, BASE_EDENIED, NODE_TRAINING_REFUSAL);
+    else if (!s.fenced)
         control_answer_error(
             k, BASE_EINVALID,
             "the centre and this node agree on its log: there is nothing to rejoin");

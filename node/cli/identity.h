@@ -14,6 +14,10 @@ enum { NODE_TICKET_BYTES = 32, NODE_URL_BYTES_MAX = 512 };
 #define NODE_TICKET_FILE     "ticket"
 #define NODE_GATEWAY_CA_FILE "gateway-ca.crt"
 
+#define NODE_TRAINING_REFUSAL                                                                      \
+    "this is a training node (synthetic patients): it has no line to a centre and can "            \
+    "never get one. Set the node up in another, empty state folder"
+
 struct node_identity_file {
     struct node_identity id;
     char gateway_url[NODE_URL_BYTES_MAX];

@@ -215,6 +215,8 @@ static int run(struct readmission *r, struct base_err *err)
     if (rc == 0)
         rc = node_store_look(path, node_keys_data(r->keys), &r->facts, err);
     if (rc == 0)
+        rc = setup_not_training(r->dir, r->keys, err);
+    if (rc == 0)
         rc = make_next(r, err);
     if (rc == 0)
         rc = make_ticket(r, err);

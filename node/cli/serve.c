@@ -34,6 +34,7 @@ enum {
     CERTIFICATE_AGE_LOOK_MS = 3600 * 1000,
     CERTIFICATE_WARN_S = 30 * 86400
 };
+enum { TRAINING_PORT = 8543 };
 enum { LOCK_PATIENCE_MS = 3000, LOCK_LOOK_MS = 50 };
 
 struct daemon {
@@ -276,6 +277,20 @@ static int read_client_secret(struct daemon *d, struct base_err *err)
     return 0;
 }
 
+static bool port_by_default(const struct base_config *c)
+{
+    return strcmp(base_config_origin(c, "api", "port"), "default") == 0;
+}
+
+/* Its own port, so that a tablet's page of one never talks to the other; no provider, and people that never expire. */
+static void settle_training(struct node_api_config *a, const struct base_config *c)
+{
+    if (port_by_default(c))
+        a->port = TRAINING_PORT;
+    a->oidc.issuer = a->oidc.client_id = "";
+    a->offline_credentials_expiration_days = 0;
+}
+
 static int start_api(struct daemon *d, struct base_err *err)
 {
     if (read_client_secret(d, err) != 0)
@@ -288,8 +303,6 @@ static int start_api(struct daemon *d, struct base_err *err)
         .key_pem = d->key,
         .ca_pem = d->ca,
         .tls12 = base_config_bool(c, "api", "tls12"),
-        .state_dir = d->dir,
-        .keys_source = base_config_text(c, "keys", "source"),
         .session_idle_s = base_config_int(c, "people", "session_idle_s"),
         .idle_tablet_s = base_config_int(c, "people", "idle_tablet_s"),
         .idle_shared_s = base_config_int(c, "people", "idle_shared_s"),
@@ -309,6 +322,8 @@ static int start_api(struct daemon *d, struct base_err *err)
                  .scope = base_config_text(c, "oidc", "scope"),
                  .prompt = base_config_text(c, "oidc", "prompt"),
                  .account_first = base_config_bool(c, "oidc", "account_first")}};
+    if (node_store_identity(d->store)->training)
+        settle_training(&a, c);
     int rc = node_api_start(&d->api, &d->loop, d->store, d->engine, &a, err);
     if (rc == BASE_EEXISTS)
         rc = err->code = BASE_EUNREACHABLE; /* the port is taken: not a refusal of ours */
@@ -480,9 +495,27 @@ static int start_paper(struct daemon *d, struct base_err *err)
     return node_paper_start(&d->paper, &d->loop, d->store, &p, d, paper_changed, err);
 }
 
+/* Whichever of the two was edited or copied here: the folder's file must say what the sealed replica says. */
+static int training_fits(const struct daemon *d, struct base_err *err)
+{
+    bool training = node_store_identity(d->store)->training;
+    if (training && d->identity.gateway_url[0] != '\0')
+        return base_fail(err, BASE_EDENIED,
+                         "%s/" NODE_IDENTITY_FILE " names a gateway, but " NODE_TRAINING_REFUSAL,
+                         d->dir);
+    if (!training && d->identity.gateway_url[0] == '\0')
+        return base_fail(err, BASE_EDENIED,
+                         "%s/" NODE_IDENTITY_FILE " names no gateway, but the replica is no "
+                         "training node's: put the file back from a backup",
+                         d->dir);
+    return 0;
+}
+
 static int start_all(struct daemon *d, struct base_err *err)
 {
     int rc = node_store_open(&d->store, &d->loop, d->dir, node_keys_data(d->keys), err);
+    if (rc == 0)
+        rc = training_fits(d, err);
     if (rc != 0)
         return rc;
     node_store_audit_key(d->store, node_keys_audit(d->keys));

@@ -18,6 +18,7 @@
 #include "node/cli/identity.h"
 #include "node/cli/invite.h"
 #include "node/cli/setup.h"
+#include "node/store/copy.h"
 #include "sync/base/clock.h"
 #include "sync/net/fetch.h"
 #include "sync/net/json.h"
@@ -234,8 +235,8 @@ static void wipe_free(char *secret)
     free(secret);
 }
 
-/* The built-in private CA and the first certificate for the ward's network. */
-static int make_certificates(struct setup *s, struct base_err *err)
+int setup_certificates(const char *state_dir, const char *host, const char *node_name,
+                       struct base_err *err)
 {
     char dir[NODE_PATH_BYTES_MAX];
     char list[SETUP_NAMES_BYTES_MAX];
@@ -243,16 +244,15 @@ static int make_certificates(struct setup *s, struct base_err *err)
     char *ca = NULL, *ca_key = NULL, *cert = NULL, *key = NULL;
     char ca_name[192];
     int count = 0;
-    node_path(dir, s->dir, "tls");
+    node_path(dir, state_dir, "tls");
     if (node_file_exists(dir, "server.crt"))
         return 0;
-    (void)snprintf(list, sizeof list, "%s",
-                   s->cli->host == NULL ? "localhost,127.0.0.1" : s->cli->host);
+    (void)snprintf(list, sizeof list, "%s", host == NULL ? "localhost,127.0.0.1" : host);
     char *rest = NULL;
     for (char *name = strtok_r(list, ", ", &rest); name != NULL && count < NET_X509_NAMES_MAX;
          name = strtok_r(NULL, ", ", &rest))
         names[count++] = name;
-    (void)snprintf(ca_name, sizeof ca_name, "Everward private CA of %s", s->identity.id.node_name);
+    (void)snprintf(ca_name, sizeof ca_name, "Everward private CA of %s", node_name);
     int64_t now_s = base_clock_wall_ms() / 1000;
     int rc = node_state_dir_make(dir, err);
     if (rc == 0)
@@ -268,6 +268,19 @@ static int make_certificates(struct setup *s, struct base_err *err)
     wipe_free(ca_key);
     wipe_free(key);
     return rc;
+}
+
+/* The mark is asked for where it cannot be edited: in the sealed replica. */
+int setup_not_training(const char *dir, const struct node_keys *keys, struct base_err *err)
+{
+    char path[NODE_PATH_BYTES_MAX];
+    struct node_store_facts facts = {0};
+    struct base_err ignored = {0};
+    node_path(path, dir, "node.db");
+    if (!node_file_exists(dir, "node.db") ||
+        node_store_look(path, node_keys_data(keys), &facts, &ignored) != 0 || !facts.id.training)
+        return 0;
+    return base_fail(err, BASE_EDENIED, "%s: " NODE_TRAINING_REFUSAL, dir);
 }
 
 static int make_store(struct setup *s, struct base_err *err)
@@ -306,13 +319,15 @@ static int run(struct setup *s, struct base_err *err)
     if (rc == 0)
         rc = make_keys(s, err);
     if (rc == 0)
+        rc = setup_not_training(s->dir, s->keys, err);
+    if (rc == 0)
         rc = make_ticket(s, err);
     if (rc == 0)
         rc = setup_fetch_ca(s->dir, s->identity.gateway_url, s->invite.ca, err);
     if (rc == 0)
         rc = enrol(s, err);
     if (rc == 0)
-        rc = make_certificates(s, err);
+        rc = setup_certificates(s->dir, s->cli->host, s->identity.id.node_name, err);
     if (rc == 0)
         rc = make_store(s, err);
     return rc == 0 ? node_identity_write(s->dir, &s->identity, err) : rc;

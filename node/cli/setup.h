@@ -14,6 +14,11 @@ int setup_fetch_ca(const char *dir, const char *gateway_url, const uint8_t ca[32
 /* POST of a JSON body (wiped); the reply's object goes to cJSON_Delete, status beside it. */
 int setup_post(const char *dir, const char *gateway_url, const char *path, struct base_buf *body,
                cJSON **reply, long *status, struct base_err *err);
+/* The built-in private CA and the first certificate for the ward's network; host: names and addresses, NULL: localhost. */
+int setup_certificates(const char *state_dir, const char *host, const char *node_name,
+                       struct base_err *err);
+/* BASE_EDENIED: what lies in the folder is a training node's. Nothing there yet: fine. */
+int setup_not_training(const char *dir, const struct node_keys *keys, struct base_err *err);
 int setup_read_reply(struct node_identity_file *f, const cJSON *o, struct base_err *err);
 int setup_refused(const cJSON *o, long status, struct base_err *err);
 

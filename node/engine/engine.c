@@ -205,6 +205,9 @@ static void write_reason(struct node_engine *e)
     else if (e->status.state == NODE_ATTENTION)
         (void)snprintf(out, bytes, "%lld changes are quarantined; see `everward quarantine list`",
                        (long long)e->status.sync.quarantined);
+    else if (e->identity.training)
+        (void)snprintf(out, bytes, "%s",
+                       "a training node has no line to a centre, and never gets one");
     else if (!e->session.link_open)
         (void)snprintf(out, bytes, "the line was closed by hand; `everward link up` opens it");
     else if (e->status.state == NODE_OFFLINE)
@@ -322,6 +325,13 @@ void engine_decide(struct node_engine *e)
     enum core_do what;
     if (e->stopping)
         return;
+    if (e->identity.training) { /* whatever the session says: nothing begins a conversation */
+        if (e->refresh_again)
+            engine_refresh(e);
+        (void)uv_timer_start(&e->tick, on_tick,
+                             e->refresh_again ? ENGINE_REFRESH_MS : ENGINE_TICK_MS, 0);
+        return;
+    }
     while ((what = core_session_next(&e->session, base_clock_monotonic_ms(), &until)) !=
            CORE_DO_WAIT)
         start(e, what);
@@ -445,7 +455,8 @@ static void begin_done(struct node_job *job)
         base_log(BASE_LOG_ERROR, "engine", "the store's state cannot be read: %s", job->err.text);
     e->status.sync = b->state;
     e->pushed_seq = b->state.acked_seq;
-    core_session_init(&e->session, now, !b->link_closed, b->state.filled, b->state.catalog_version);
+    core_session_init(&e->session, now, !b->link_closed && !e->identity.training, b->state.filled,
+                      b->state.catalog_version);
     free(b);
     update_status(e);
     engine_done(e);
@@ -473,8 +484,9 @@ int node_engine_start(struct node_engine **out, uv_loop_t *loop, struct node_sto
     if (rc == 0)
         rc = engine_prune_open(e, config->keep_days, config->audit_keep_days, err);
     if (rc == 0)
-        rc = node_transport_open(&e->transport, loop, config->gateway_url, config->gateway_ca_path,
-                                 err);
+        rc = node_transport_open(&e->transport, loop,
+                                 node_store_identity(store)->training ? "" : config->gateway_url,
+                                 config->gateway_ca_path, err);
     if (rc != 0) {
         engine_audit_close(e);
         engine_escrow_close(e);
@@ -572,6 +584,11 @@ static void link_done(struct node_job *job)
 void node_engine_link(struct node_engine *e, bool open, void *user,
                       void (*kept)(void *user, int rc))
 {
+    if (e->identity.training) { /* closed it is; the control socket says why it stays so */
+        if (kept != NULL)
+            kept(user, open ? BASE_EDENIED : 0);
+        return;
+    }
     if (open ==
         e->session.link_open) { /* nothing to change; who opens it again wants it tried now */
         if (open)

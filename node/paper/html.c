@@ -20,6 +20,8 @@ static const char style[] =
     "tr{break-inside:avoid}thead th{background:#eee}"
     "dl{display:grid;grid-template-columns:32mm 1fr;margin:0;gap:1mm 3mm}dt{font-weight:bold}dd{"
     "margin:0;overflow-wrap:anywhere}"
+    ".training{font-weight:bold;font-size:16pt;text-align:center;border:3px solid "
+    "#000;margin:0 0 2mm;padding:1mm}"
     ".must{font-weight:bold}.box{display:block;white-space:nowrap;min-height:6.5mm}"
     ".bed{width:17mm}.born{width:22mm}.code{width:24mm}.med{width:52mm}.lines{height:34mm;"
     "background:repeating-linear-gradient(#fff 0 8mm,#999 8mm 8.3mm)}"
@@ -84,6 +86,8 @@ static void moment_of(struct base_buf *b, const struct node_row *row, const char
 static void stamp(struct paper *p)
 {
     struct base_buf *b = p->out;
+    if (p->look->training)
+        base_buf_str(b, "<p class=\"training\">TRAINING &ndash; not real patients</p>");
     base_buf_str(b, "<p class=\"stamp\"><b>As of ");
     paper_moment(b, p->look->now_ms, "%d %b %Y %H:%M");
     base_buf_str(b, "</b> &middot; last exchange with the centre: ");

@@ -170,7 +170,10 @@ static void sweep_done(uv_work_t *work, int status)
 static int render_run(struct node_job *job, struct node_db *db, struct base_err *err)
 {
     struct node_paper *p = (struct node_paper *)job;
-    struct paper_look look = {base_clock_wall_ms(), p->config.days, p->centre_at};
+    struct paper_look look = {.now_ms = base_clock_wall_ms(),
+                              .days = p->config.days,
+                              .centre_at = p->centre_at,
+                              .training = node_db_identity(db)->training};
     return paper_ward_html(db, &p->wards[p->at], &look, &p->html, err);
 }
 

@@ -27,6 +27,7 @@ struct paper_look {
     int64_t now_ms;
     int days;
     const char *centre_at; /* last exchange with the centre, or "" */
+    bool training;         /* of nobody: every page says so */
 };
 
 /* The ids of the wards, at most PAPER_WARDS_MAX. */

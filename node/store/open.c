@@ -19,7 +19,7 @@ static int identity_store(struct node_db *db, const struct node_identity *id, st
         if (rc == 0)
             rc = meta_set(db, names[i], texts[i], err);
     }
-    return rc;
+    return rc == 0 && id->training ? meta_set_i64(db, "_training", 1, err) : rc;
 }
 
 int identity_rename(struct node_db *db, const struct node_identity *id, struct base_err *err)
@@ -37,7 +37,11 @@ int identity_load(struct node_db *db, struct node_identity *out, struct base_err
 {
     struct base_uuid *ids[] = {&out->tenant_id, &out->site_id, &out->node_id};
     char *texts[] = {out->tenant_name, out->site_name, out->node_name};
+    int64_t training = 0;
     int rc = meta_i64(db, "_incarnation", 0, &out->incarnation, err);
+    if (rc == 0)
+        rc = meta_i64(db, "_training", 0, &training, err);
+    out->training = training != 0;
     for (int i = 0; rc == 0 && i < 3; i++) {
         char text[64];
         rc = meta_text(db, id_names[i], text, sizeof text, err);

@@ -49,6 +49,7 @@ struct node_identity {
     struct base_uuid tenant_id, site_id, node_id;
     char tenant_name[128], site_name[128], node_name[128];
     int64_t incarnation;
+    bool training; /* synthetic patients, and never a line to a centre: sealed in, and for good */
 };
 
 int node_store_open(struct node_store **out, struct uv_loop_s *loop, const char *dir,

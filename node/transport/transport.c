@@ -257,7 +257,8 @@ void node_transport_send(struct node_transport *t, struct node_request *r)
     r->retry_after_s = r->date_s = 0;
     r->headers = NULL;
     r->started_ms = base_clock_monotonic_ms();
-    CURL *c = curl_easy_init();
+    bool nowhere = t->url[0] == '\0'; /* a training node's: nothing leaves it, whoever asks */
+    CURL *c = nowhere ? NULL : curl_easy_init();
     r->handle = c;
     if (c != NULL && add_headers(r)) {
         configure(t, r, c);
@@ -271,7 +272,8 @@ void node_transport_send(struct node_transport *t, struct node_request *r)
         curl_easy_cleanup(c);
     curl_slist_free_all(r->headers);
     r->handle = r->headers = NULL;
-    r->rc = base_fail(&r->err, BASE_ENOMEM, "out of memory for a request");
+    r->rc = nowhere ? base_fail(&r->err, BASE_EDENIED, "this node has no gateway")
+                    : base_fail(&r->err, BASE_ENOMEM, "out of memory for a request");
     r->next = t->unstarted;
     t->unstarted = r;
     (void)uv_idle_start(&t->failed_later, deliver_unstarted);

@@ -19,6 +19,7 @@ import { Console } from './screen_console.js';
 import { Glass, GlassBanner } from './screen_glass.js';
 import { Unsent } from './screen_unsent.js';
 import { Icon } from './ui.js';
+import { Training } from './training.js';
 
 const RETRY_MS = 5000;
 const IN = 'everward.in'; // somebody has logged in here: only then is it worth asking who
@@ -159,5 +160,5 @@ function Shell() {
     <main id="main" tabindex="-1"><${Screen} key=${route.at} args=${route.args} /></main>`;
 }
 
-render(html`<${Shell} />`, document.getElementById('app'));
+render(html`<${Training} /><${Shell} />`, document.getElementById('app'));
 if ('serviceWorker' in navigator) navigator.serviceWorker.register('/sw.js', { scope: '/' }).catch(() => {});

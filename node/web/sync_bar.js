@@ -9,6 +9,7 @@ import { Icon } from './ui.js';
 export function words(status, lostSince) {
   if (lostSince !== null) return { kind: 'lost', icon: 'off', text: T.sync.lost(when(lostSince)), more: status ? T.sync.lostShown : '' };
   if (!status) return { kind: 'none', icon: 'clock', text: T.sync.connecting };
+  if (status.training) return { kind: 'current', icon: 'ok', text: T.sync.training };
   if (status.state === 'offline' || !status.online) return { kind: 'offline', icon: 'off', text: T.sync.offline(when(status.last_contact_at || status.since), status.pending) };
   if (status.state === 'attention' && !status.conflicts_open && !status.quarantined) return { kind: 'attention', icon: 'warn', text: T.sync.attention, more: status.reason };
   if (status.pending > 0) return { kind: 'syncing', icon: 'up', text: T.sync.syncing(status.pending) };

@@ -56,7 +56,7 @@ def hospital(s, patients=60, wards=2, more=()):
 
 
 class World:
-    def __init__(self, scenarios, nodes=("Alder", "Birch"), **size):
+    def __init__(self, scenarios, nodes=("Alder", "Birch"), training=False, **size):
         modules()
         os.makedirs(ARTEFACTS, exist_ok=True)
         self.stack = stack.Stack().start()
@@ -65,11 +65,14 @@ class World:
             self.stack.tenant(TENANT)
             hospital(self.stack, **size)
             self.nodes = {n: self.stack.node(n, TENANT) for n in nodes}
+            practice = self.stack.training("Practice") if training else None
+            served = [*self.nodes.values(), *([practice] if practice else [])]
             self.process = subprocess.Popen(["node", os.path.join(HERE, "driver.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             text=True, cwd=HERE)
             self.tell({"scenarios": scenarios, "artefacts": ARTEFACTS, "user": stack.USER, "password": stack.PASSWORD,
-                       "cas": [os.path.join(n.state, "tls", "ca.crt") for n in self.nodes.values()],
-                       "nodes": {k: f"https://127.0.0.1:{n.port}" for k, n in self.nodes.items()}})
+                       "cas": [os.path.join(n.state, "tls", "ca.crt") for n in served],
+                       "practice": practice and practice.password,
+                       "nodes": {n.name: f"https://127.0.0.1:{n.port}" for n in served}})
             self.listen()
         except BaseException:
             self.close()

@@ -37,7 +37,7 @@ class Ward(unittest.TestCase):
     def setUpClass(cls):
         if e2e.missing():
             raise unittest.SkipTest(e2e.missing())
-        cls.world = e2e.World("ward.mjs")
+        cls.world = e2e.World("ward.mjs", training=True)
 
     @classmethod
     def tearDownClass(cls):
@@ -84,6 +84,9 @@ class Ward(unittest.TestCase):
 
     def test_what_was_written_on_paper_is_entered_as_such(self):
         self.world.run("whatWasWrittenOnPaperIsEnteredAsSuch")
+
+    def test_a_training_node_says_on_every_screen_and_page_what_it_is(self):
+        self.world.run("aTrainingNodeSaysWhatItIs")
 
     def test_every_screen_is_legible_in_three_widths(self):
         self.world.run("everyScreenIsLegible")

@@ -396,6 +396,49 @@ export async function theWardIsPrintedWithWhatItNeeds(world) {
   await done(world, t);
 }
 
+// One browser knows both: their sessions and their entries stay apart, and only one of them says "training".
+export async function aTrainingNodeSaysWhatItIs(world) {
+  const t = await tablet(world, 'Practice', { width: 360 });
+  const practice = { ...world, facts: { ...world.facts, user: 'nurse', password: world.facts.practice } };
+  await t.context.addInitScript({ content: AXE });
+  const bad = [];
+  const look = async (name) => {
+    await t.page.waitForSelector('.training');
+    assert.match(await t.page.textContent('.training'), /^TRAINING . not real patients$/);
+    assert.ok(await t.page.isVisible('.training') && await t.page.isVisible('.watermark'), name);
+    await t.page.screenshot({ path: join(world.facts.artefacts, `training-${name}.png`) });
+    bad.push(...await axe(t, `training ${name}`));
+    const wide = await t.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    if (wide > 0) bad.push(`training ${name}: ${wide} px wider than the screen`);
+  };
+  await t.page.goto(t.base + '/');
+  await t.page.waitForSelector('#name');
+  await look('login');
+  await login(practice, t);
+  await barSays(t, 'nothing leaves it');
+  await look('board');
+  const ward = new URL(t.page.url()).hash;
+  const href = (await patients(t))[0];
+  for (const [name, hash, selector] of [['chart', href, 'h1'], ['vitals', `${href}/vitals`, '#rr'], ['node', '#/node', 'h1'], ['paper', `${ward}/paper`, '.sheet']]) {
+    await t.page.goto(`${t.base}/${hash}`);
+    await t.page.waitForSelector(selector);
+    await look(name);
+  }
+  await t.page.emulateMedia({ media: 'print' });
+  assert.ok(await t.page.isVisible('.training') && await t.page.isVisible('.watermark'));
+  await t.page.pdf({ path: join(world.facts.artefacts, 'training-pack.pdf'), format: 'A4' });
+  await t.page.emulateMedia({ media: null });
+  const real = { ...t, page: await t.context.newPage(), base: world.facts.nodes.Alder };
+  await real.page.goto(real.base + '/');
+  await real.page.waitForSelector('#name'); // the other node's session does not count here
+  assert.equal(await real.page.$('.training'), null);
+  await login(world, real);
+  await t.page.goto(`${t.base}/${ward}`);
+  await t.page.waitForSelector('.board .card'); // nor was it taken away
+  assert.deepEqual(bad, []);
+  await done(world, t);
+}
+
 export async function everyScreenIsLegible(world) {
   const bad = [];
   for (const [width, scheme] of [[360, 'light'], [800, 'dark'], [1920, 'light']]) {
@@ -421,19 +464,13 @@ export async function everyScreenIsLegible(world) {
     await t.page.waitForSelector('.due a[href*="/give/"]');
     const give = await t.page.getAttribute('.due a[href*="/give/"]', 'href');
     for (const [name, hash, selector] of [['wards', '#/wards', '.wards a'], ['chart', href, '.due'], ['vitals', `${href}/vitals`, '#rr'], ['give', give, '.checks'],
-      ['allergy', `${href}/allergy`, '.entry'], ['note', `${href}/note`, '.entry'], ['task', `${href}/task`, '.entry'], ['move', `${href}/move`, '#bed'], ['decisions', '#/decisions', 'h1'], ['unsent', '#/unsent', 'h1'], ['node', '#/node', '.events li'], ['glass', href.replace('patient', 'glass'), '#why'], ['pair', '#/pair', '#code']]) {
+      ['allergy', `${href}/allergy`, '.entry'], ['note', `${href}/note`, '.entry'], ['task', `${href}/task`, '.entry'], ['move', `${href}/move`, '#bed'], ['decisions', '#/decisions', 'h1'], ['unsent', '#/unsent', 'h1'], ['node', '#/node', '.plot svg'], ['glass', href.replace('patient', 'glass'), '#why'], ['pair', '#/pair', '#code']]) {
       if (width === 1920 && ['allergy', 'note', 'task', 'move', 'unsent', 'glass', 'pair'].includes(name)) continue; // as at 800
       await t.page.goto(`${t.base}/${hash}`);
       await t.page.waitForSelector(selector);
       if (name === 'give') await t.page.check('input[name=status][value=completed]');
       if (name === 'allergy') await t.page.check('input[name=kind][value=allergy]');
       if (name === 'vitals') for (const [k, v] of Object.entries(ILL)) await t.page.fill('#' + k, v);
-      if (name === 'node') {
-        await t.page.waitForSelector('.plot svg');
-        await t.page.fill('#devname', `Bay ${width}`);
-        await t.page.click('.pairform button[type=submit]');
-        await t.page.waitForSelector('.offer .qr path');
-      }
       await look(name);
     }
     await done(world, t);

@@ -25,7 +25,7 @@ import gateway_client as gc
 import pg
 
 sys.path.insert(1, os.path.join(gc.ROOT, "packaging"))
-from demolib.client import Tablet  # noqa: E402  (the same tablet as the demo's)
+from demolib.client import ApiError, Tablet  # noqa: E402  (the same tablet as the demo's)
 
 EVERWARD = os.path.join(gc.BUILD, "node", "everward")
 USER, PASSWORD, ROLES = "nadia.berg", "a password for tests", "doctor,nurse,charge_nurse"
@@ -197,6 +197,12 @@ class Stack:
         n.start()
         n.wait_current()
         return n
+
+    def training(self, name):
+        """A training node, running; its password as n.password. No tenant of this centre has it."""
+        n = self.nodes[name] = Node(self, name, None)
+        n.password = n.command("training", "--host", "127.0.0.1,localhost").split("only now: ")[1].split()[0]
+        return n.start()
 
     def as_app(self, tenant, text):
         """SQL of another application at the centre, in one transaction of the tenant."""

@@ -2,6 +2,7 @@
 
 Real programs: everward, everward-gateway, PostgreSQL (stack.py)."""
 
+import calendar
 import os
 import random
 import re
@@ -349,6 +350,99 @@ class Revoked(unittest.TestCase):
         n.start()
         self.assertEqual(n.wait_state("attention")["pending"], 1)
         n.stop()
+
+
+class Training(unittest.TestCase):
+    """A node to practise on: never anything else, whatever is done to its folder."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.n = s.training("Practice")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.n.stop()
+
+    def tablet(self, who="nurse"):
+        return stack.Tablet("127.0.0.1", self.n.port, os.path.join(self.n.state, "tls", "ca.crt"), who, self.n.password)
+
+    def again(self, done, *words, code=REFUSED):
+        self.assertEqual(done.returncode, code, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def test_everybody_it_named_logs_in_and_it_says_what_it_is(self):
+        for who in ("nurse", "doctor", "charge", "pharmacist", "registrar"):
+            self.assertTrue(self.tablet(who).get("/api/v1/session")["training"])
+        status = self.n.status()
+        self.assertTrue(status["training"] and status["complete"])
+        self.assertEqual((status["tenant"], status["link_open"], status["online"]), ("TRAINING", False, False))
+        self.assertIn("training node", status["reason"])
+        patients = self.tablet().get("/api/v1/patient")["items"]
+        self.assertEqual(len(patients), 10)
+        newest = max(o["effective_at"] for o in self.tablet().get("/api/v1/observation?limit=500")["items"])
+        age = time.time() - calendar.timegm(time.strptime(newest[:19], "%Y-%m-%dT%H:%M:%S"))
+        self.assertLess(abs(age), 26 * 3600)  # its present is ours
+
+    def test_what_is_entered_stays_here_and_its_cookie_is_another(self):
+        n, t = self.n, self.tablet()
+        patient = t.get("/api/v1/patient")["items"][0]["id"]
+        before = n.status()["pending"]
+        t.create("note", {"patient_id": patient, "body": "practice", "status": "draft"})
+        n.wait(lambda st: st["pending"] == before + 1)
+        self.assertEqual(n.status()["acked_seq"], 0)
+        headers = t.request("POST", "/api/v1/session", {"name": "nurse", "password": n.password})[1]
+        self.assertTrue(headers["Set-Cookie"].startswith("__Host-everward-training="))
+        t.token, token = None, headers["Set-Cookie"].split("=")[1].split(";")[0]
+        with self.assertRaises(stack.ApiError):  # under the name that real nodes use it counts for nothing
+            t.request("GET", "/api/v1/session", headers={"Cookie": "__Host-everward=" + token})
+
+    def test_no_command_gives_it_a_line(self):
+        n = self.n
+        self.again(n.run("link", "up"), "training node", "another, empty state folder")
+        self.again(n.run("rejoin"), "training node")
+        self.again(n.run("backup", os.path.join(n.folder, "b.ewb")), "no backups")
+        self.assertFalse(os.path.exists(os.path.join(n.folder, "b.ewb")))
+        self.again(n.run("training"), "delete its folder")
+
+    def test_no_invite_and_no_edited_file_gives_it_a_line(self):
+        n = self.n
+        path = os.path.join(n.state, "identity.json")
+        invite = s.gateway.cli("node", "invite", "Practice", "--tenant", LAKESIDE, "--site", "North").strip()
+        n.stop()
+        try:
+            with open(path, encoding="utf-8") as f:
+                mine = f.read()
+            self.again(n.run("setup", invite), "set up already")
+            self.again(n.run("setup", invite, "--keep-outbox"), "training node")
+            with open(os.path.join(ready.state, "identity.json"), encoding="utf-8") as f:
+                real = f.read()
+            for text in (real, mine.replace('"gateway_url":""', '"gateway_url":"https://127.0.0.1:1"')):
+                with open(path, "w", encoding="utf-8") as f:
+                    f.write(text)
+                self.again(n.run("serve"), "names a gateway", "training node")
+            os.unlink(path)
+            self.again(n.run("setup", invite), "training node")
+            self.assertFalse(os.path.exists(path))
+            self.assertEqual(nodes_enrolled("Practice"), 0)
+        finally:
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(mine)
+            os.chmod(path, 0o600)
+            n.start()
+
+    def test_a_real_node_does_not_become_one(self):
+        self.again(ready.run("training"), "holds a node")
+        path = os.path.join(ready.state, "identity.json")
+        with open(path, encoding="utf-8") as f:
+            mine = f.read()
+        try:
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(re.sub('"gateway_url":"[^"]*"', '"gateway_url":""', mine))
+            self.again(ready.run("serve"), "no training node")
+        finally:
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(mine)
 
 
 if __name__ == "__main__":
