@@ -113,6 +113,9 @@ static int pairing_work(struct api_call *c, struct node_db *db, struct base_err 
     char url[512];
     snprintf(url, sizeof url, "https://%.255s/pair#%s", host != NULL ? host : "", p.token);
     base_buf_json_str(&c->body, url);
+    base_buf_str(&c->body, ",\"qr\":{\"path\":\"");
+    int side = api_qr_path(&c->body, url);
+    base_buf_printf(&c->body, "\",\"side\":%d}", side);
     base_buf_printf(&c->body, ",\"class\":\"%s\",\"name\":", node_device_class_name(d->class));
     base_buf_json_str(&c->body, d->name);
     api_render_time(&c->body, "expires_at", p.expires_ms);

@@ -79,6 +79,8 @@ struct node_api {
     struct net_http_exchange *again; /* the one whose access token was let in just now */
     char *ca_pem;
     int64_t cert_until_s; /* the end of the certificate in use; 0: none */
+    int64_t ca_until_s;   /* ... of the authority that /trust offers */
+    const char *state_dir, *keys_source;
     char ca_fingerprint[96];
     uv_timer_t tick;
     int busy; /* jobs of ours out */
@@ -315,6 +317,9 @@ void api_on_chart(struct net_http_exchange *x, void *user);
 void api_on_board(struct net_http_exchange *x, void *user);
 void api_console_tick(struct node_api *a);
 void api_on_sync_history(struct net_http_exchange *x, void *user);
+void api_on_machine(struct net_http_exchange *x, void *user);
+/* The dark modules of a QR code as an SVG path in a square of the returned side, margin included; 0: it can't be made. */
+int api_qr_path(struct base_buf *out, const char *text);
 void api_on_sync_now(struct net_http_exchange *x, void *user);
 void api_on_sync_verify(struct net_http_exchange *x, void *user);
 void api_on_dose_claim(struct net_http_exchange *x, void *user);

@@ -56,6 +56,7 @@ static const struct net_http_route routes[] = {
     {"DELETE", "/api/v1/devices/{id}", 0, true, api_on_device_revoke},
     {"GET", "/api/v1/sync", 0, true, api_on_sync},
     {"GET", "/api/v1/sync/history", 0, true, api_on_sync_history},
+    {"GET", "/api/v1/machine", 0, true, api_on_machine},
     {"POST", "/api/v1/sync/now", 1024, true, api_on_sync_now},
     {"POST", "/api/v1/sync/verify", 1024, true, api_on_sync_verify},
     {"GET", "/api/v1/events", 0, true, api_on_events},
@@ -295,6 +296,10 @@ int node_api_start(struct node_api **out, struct uv_loop_s *loop, struct node_st
     api_fingerprint(a->ca_fingerprint, config->ca_pem);
     if (config->cert_pem != NULL)
         (void)net_x509_expiry(config->cert_pem, &a->cert_until_s, NULL);
+    if (config->ca_pem != NULL)
+        (void)net_x509_expiry(config->ca_pem, &a->ca_until_s, NULL);
+    a->state_dir = config->state_dir;
+    a->keys_source = config->keys_source;
     a->tick.data = a;
     int rc =
         uv_timer_init(loop, &a->tick) == 0 ? 0 : base_fail(err, BASE_ENOMEM, "libuv gave no timer");

@@ -8,7 +8,7 @@
 #include "node/api/internal.h"
 #include "sync/net/x509.h"
 
-enum { HOST_BYTES_MAX = 255, QR_MARGIN = 4 };
+enum { HOST_BYTES_MAX = 255, QR_MARGIN = 4, QR_PATH_BYTES_MAX = 256 * 1024 };
 
 /* The address as the caller typed it; only what an address is made of, for it goes into pages. */
 static void host_of(const struct net_http_exchange *x, char out[HOST_BYTES_MAX + 1])
@@ -24,24 +24,32 @@ static void host_of(const struct net_http_exchange *x, char out[HOST_BYTES_MAX +
     out[n] = '\0';
 }
 
-/* The way to this page, to be scanned from a screen that is open already. */
-static void qr_write(struct base_buf *out, const char *text)
+int api_qr_path(struct base_buf *out, const char *text)
 {
     QRcode *qr = QRcode_encodeString8bit(text, 0, QR_ECLEVEL_M);
-    if (qr == NULL)
-        return;
-    int side = qr->width + 2 * QR_MARGIN;
-    base_buf_printf(out,
-                    "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"240\" "
-                    "height=\"240\" role=\"img\" aria-label=\"QR code of this page's address\">"
-                    "<path fill=\"#fff\" d=\"M0 0h%dv%dH0z\"/><path d=\"",
-                    side, side, side, side);
-    for (int y = 0; y < qr->width; y++)
+    int side = qr == NULL ? 0 : qr->width + 2 * QR_MARGIN;
+    for (int y = 0; qr != NULL && y < qr->width; y++)
         for (int x = 0; x < qr->width; x++)
             if ((qr->data[y * qr->width + x] & 1) != 0)
                 base_buf_printf(out, "M%d %dh1v1h-1z", x + QR_MARGIN, y + QR_MARGIN);
-    base_buf_str(out, "\"/></svg>");
     QRcode_free(qr);
+    return side;
+}
+
+/* The way to this page, to be scanned from a screen that is open already. */
+static void qr_write(struct base_buf *out, const char *text)
+{
+    struct base_buf path;
+    base_buf_init(&path, QR_PATH_BYTES_MAX);
+    int side = api_qr_path(&path, text);
+    if (side > 0 && base_buf_check(&path) == 0)
+        base_buf_printf(
+            out,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"240\" "
+            "height=\"240\" role=\"img\" aria-label=\"QR code of this page's address\">"
+            "<path fill=\"#fff\" d=\"M0 0h%dv%dH0z\"/><path d=\"%s\"/></svg>",
+            side, side, side, side, path.data);
+    base_buf_release(&path);
 }
 
 static void reply(struct api_call *c, const char *type, const char *file_name)

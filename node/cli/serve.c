@@ -303,6 +303,8 @@ static int start_api(struct daemon *d, struct base_err *err)
         .key_pem = d->key,
         .ca_pem = d->ca,
         .tls12 = base_config_bool(c, "api", "tls12"),
+        .state_dir = d->dir,
+        .keys_source = base_config_text(c, "keys", "source"),
         .session_idle_s = base_config_int(c, "people", "session_idle_s"),
         .idle_tablet_s = base_config_int(c, "people", "idle_tablet_s"),
         .idle_shared_s = base_config_int(c, "people", "idle_shared_s"),

@@ -6,9 +6,10 @@ import { get, notice, useShared, useTick } from './state.js';
 import { ms, now, since, when } from './time.js';
 import { Choice, Failed, Field, Icon, problemText } from './ui.js';
 
-const POLL_MS = 10000, DAY_MS = 86400000;
+const POLL_MS = 10000, MACHINE_POLL_MS = 60000, DAY_MS = 86400000;
 const MANAGE = ['it_support', 'charge_nurse']; // the node decides; to others it is not even offered
 const C = T.console;
+const BACKUP_OLD_DAYS = 2, CERTIFICATE_SOON_DAYS = 30, AUTHORITY_SOON_DAYS = 400, DISK_LOW = 0.1;
 
 function useReply(path, every) {
   const [reply, setReply] = useState(null);
@@ -58,6 +59,27 @@ function Facts({ s }) {
     <${Fact} name=${C.catalog}>${s.catalog_version}<//><${Fact} name=${C.node}>${s.node} · ${s.site} · ${s.tenant}<//><${Fact} name=${C.id}><code>${s.node_id}</code> (${s.incarnation})<//></dl>`;
 }
 
+const size = (n) => (n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(n < 10 * 2 ** 30 ? 1 : 0)} GiB` : `${Math.round(n / 2 ** 20)} MiB`);
+const daysTo = (at) => Math.floor((ms(at) - now()) / DAY_MS);
+
+// What turns into a night's work if nobody looks at it in time: marked before it is due.
+function Machine() {
+  const [m, problem] = useReply('machine', MACHINE_POLL_MS);
+  if (!m) return html`<p class="muted">${problem ? problemText(problem) : T.loading}</p>`;
+  const ends = (at, soon) => (!at ? T.unknown : html`<span class=${daysTo(at) < soon ? 'warn' : ''}>${C.daysLeft(daysTo(at))}</span> <span class="muted">${when(at)}</span>`);
+  const old = m.backup_at && now() - ms(m.backup_at) > BACKUP_OLD_DAYS * DAY_MS;
+  return html`<dl class="facts">
+    <${Fact} name=${C.backup}>${m.backup_at ? html`<span class=${old ? 'warn' : ''}>${since(m.backup_at)}</span> <span class="muted">${m.backup_verified ? C.verifiedWord : C.notVerified}</span>` : html`<span class="warn">${C.noBackup}</span>`}<//>
+    <${Fact} name=${C.certificate}>${ends(m.certificate_not_after, CERTIFICATE_SOON_DAYS)}<//><${Fact} name=${C.authority}>${ends(m.authority_not_after, AUTHORITY_SOON_DAYS)}<//>
+    <${Fact} name=${C.disk}>${m.disk_bytes ? html`<span class=${m.disk_free_bytes < m.disk_bytes * DISK_LOW ? 'warn' : ''}>${size(m.disk_free_bytes)}</span> <span class="muted">${C.ofDisk(size(m.disk_bytes))}</span>` : T.unknown}<//>
+    <${Fact} name=${C.keys}>${C.keySources[m.keys_source] || m.keys_source || T.unknown}<//>
+    <${Fact} name=${C.staffList}>${m.staff_list_as_of ? since(m.staff_list_as_of) : T.unknown} <span class="muted">${C.number(m.staff_list_number)}</span><//>
+    <${Fact} name=${C.version}>${m.version}<//></dl>
+    <h3>${C.events}</h3>${m.events.length === 0 ? html`<p class="muted">${C.noEvents}</p>` : html`<ul class="rows events">${m.events.map((e, i) => html`<li key=${e.at + i}><span class="muted">${when(e.at)}</span> ${C.actions[e.action] || e.action}${e.outcome === 'ok' ? '' : html` <b class="warn">${e.outcome}</b>`}${e.detail ? html` <span class="muted">${e.detail}</span>` : null}</li>`)}</ul>`}`;
+}
+
+const Qr = ({ qr }) => html`<svg class="qr" viewBox=${`0 0 ${qr.side} ${qr.side}`} role="img" aria-label=${C.qr}><rect width=${qr.side} height=${qr.side} fill="#fff" /><path d=${qr.path} fill="#000" /></svg>`;
+
 function Quarantine({ again }) {
   const [reply, problem, reload] = useReply('quarantine', 0);
   const [error, setError] = useState(null);
@@ -104,7 +126,7 @@ function Devices() {
       ${sure === d.id ? html`<button class="danger" onClick=${() => attempt(() => request('DELETE', `/api/v1/devices/${d.id}`))}>${C.revokeSure}</button>` : html`<button onClick=${() => setSure(d.id)}>${C.revoke}</button>`}</li>`)}</ul>`}
     <form onSubmit=${pair} class="pairform"><${Field} id="devname" label=${C.newName}><input id="devname" required maxlength="64" value=${name} onInput=${(e) => setName(e.target.value)} /><//>
       <${Choice} name="class" legend=${C.newClass} options=${Object.entries(C.classes)} value=${kind} onChange=${setKind} /><button type="submit">${C.pair}</button></form>
-    ${offer ? html`<div class="offer" role="status"><p>${C.offer(offer.name)}</p><p class="code">${offer.code}</p><p class="muted">${C.offerUntil(when(offer.expires_at))}</p><p class="muted"><code>${offer.url}</code></p></div>` : null}`;
+    ${offer ? html`<div class="offer" role="status"><p>${C.offerScan(offer.name)}</p><${Qr} qr=${offer.qr} /><p>${C.offer}</p><p class="code">${offer.code}</p><p class="muted">${C.offerUntil(when(offer.expires_at))}</p></div>` : null}`;
 }
 
 export function Console() {
@@ -115,6 +137,7 @@ export function Console() {
   useTick(5);
   const s = fresh || status;
   if (!s) return problem ? html`<${Failed} problem=${problem} onRetry=${again} />` : html`<p class="center">${T.loading}</p>`;
+  const manages = get('session').roles.some((r) => MANAGE.includes(r));
   const state = !s.online && s.state !== 'attention' ? 'offline' : s.state;
   const run = async (what) => {
     setBusy(what);
@@ -130,6 +153,6 @@ export function Console() {
   return html`<section class=${`panel stateword state-${state}`}><h1 class="word"><${Icon} name=${{ current: 'ok', syncing: 'up', offline: 'off', attention: 'warn' }[state]} />${C.states[state]}</h1>
       <p>${s.since ? C.since(when(s.since)) : ''} ${s.reason || ''}</p>
       <p class="buttons"><button onClick=${() => run('now')} disabled=${!!busy}>${C.now}</button><button onClick=${() => run('verify')} disabled=${!!busy}>${C.verify}</button></p></section>
-    <div class="chart console"><div class="stackone"><section class="panel"><h2>${C.facts}</h2><${Facts} s=${s} /></section><section class="panel"><h2>${C.plot}</h2>${history ? html`<${Plot} items=${history.items} />` : null}</section></div>
-      <div class="stackone"><section class="panel"><h2>${C.quarantineTitle}</h2><${Quarantine} key=${s.quarantined} again=${again} /></section>${get('session').roles.some((r) => MANAGE.includes(r)) ? html`<section class="panel"><h2>${C.devices}</h2><${Devices} /></section>` : null}</div></div>`;
+    <div class="chart console"><div class="stackone"><section class="panel"><h2>${C.facts}</h2><${Facts} s=${s} /></section>${manages ? html`<section class="panel"><h2>${C.machine}</h2><${Machine} /></section>` : null}<section class="panel"><h2>${C.plot}</h2>${history ? html`<${Plot} items=${history.items} />` : null}</section></div>
+      <div class="stackone"><section class="panel"><h2>${C.quarantineTitle}</h2><${Quarantine} key=${s.quarantined} again=${again} /></section>${manages ? html`<section class="panel"><h2>${C.devices}</h2><${Devices} /></section>` : null}</div></div>`;
 }

@@ -464,13 +464,19 @@ export async function everyScreenIsLegible(world) {
     await t.page.waitForSelector('.due a[href*="/give/"]');
     const give = await t.page.getAttribute('.due a[href*="/give/"]', 'href');
     for (const [name, hash, selector] of [['wards', '#/wards', '.wards a'], ['chart', href, '.due'], ['vitals', `${href}/vitals`, '#rr'], ['give', give, '.checks'],
-      ['allergy', `${href}/allergy`, '.entry'], ['note', `${href}/note`, '.entry'], ['task', `${href}/task`, '.entry'], ['move', `${href}/move`, '#bed'], ['decisions', '#/decisions', 'h1'], ['unsent', '#/unsent', 'h1'], ['node', '#/node', '.plot svg'], ['glass', href.replace('patient', 'glass'), '#why'], ['pair', '#/pair', '#code']]) {
+      ['allergy', `${href}/allergy`, '.entry'], ['note', `${href}/note`, '.entry'], ['task', `${href}/task`, '.entry'], ['move', `${href}/move`, '#bed'], ['decisions', '#/decisions', 'h1'], ['unsent', '#/unsent', 'h1'], ['node', '#/node', '.events li'], ['glass', href.replace('patient', 'glass'), '#why'], ['pair', '#/pair', '#code']]) {
       if (width === 1920 && ['allergy', 'note', 'task', 'move', 'unsent', 'glass', 'pair'].includes(name)) continue; // as at 800
       await t.page.goto(`${t.base}/${hash}`);
       await t.page.waitForSelector(selector);
       if (name === 'give') await t.page.check('input[name=status][value=completed]');
       if (name === 'allergy') await t.page.check('input[name=kind][value=allergy]');
       if (name === 'vitals') for (const [k, v] of Object.entries(ILL)) await t.page.fill('#' + k, v);
+      if (name === 'node') {
+        await t.page.waitForSelector('.plot svg');
+        await t.page.fill('#devname', `Bay ${width}`);
+        await t.page.click('.pairform button[type=submit]');
+        await t.page.waitForSelector('.offer .qr path');
+      }
       await look(name);
     }
     await done(world, t);

@@ -82,6 +82,11 @@ class Board(unittest.TestCase):
             history = self.ann.get("sync/history").json
         self.assertEqual(check(self.doc, {"$ref": "#/components/schemas/sync_history"}, history), [])
         self.assertGreaterEqual(len(history["items"]), 1)
+        ivo = self.node.login("ivo")
+        machine = ivo.get("machine").json
+        ivo.close()
+        self.assertEqual(check(self.doc, {"$ref": "#/components/schemas/machine"}, machine), [])
+        self.assertEqual((machine["backup_at"], machine["events"]), (None, []))
         for what in ("now", "verify"):
             self.assertEqual(self.ann.send("POST", f"/api/v1/sync/{what}", {}).code, "not_permitted")
             self.assertEqual(self.node.client().send("POST", f"/api/v1/sync/{what}", {}).code, "not_logged_in")

@@ -111,7 +111,7 @@ class Pairing(unittest.TestCase):
 
     def test_only_who_may_pairs_lists_and_revokes(self):
         ann = node.login("ann")
-        for method, path, body in (("POST", "devices/pairing", {"name": "x", "class": "tablet"}), ("GET", "devices", None),
+        for method, path, body in (("POST", "devices/pairing", {"name": "x", "class": "tablet"}), ("GET", "devices", None), ("GET", "machine", None),
                                    ("PATCH", f"devices/{uuid.uuid4()}", {"name": "y"}), ("DELETE", f"devices/{uuid.uuid4()}", None)):
             self.assertEqual(ann.send(method, f"/api/v1/{path}", body).code, "not_permitted", (method, path))
         ann.close()
