@@ -84,6 +84,25 @@ void api_on_sync_now(struct net_http_exchange *x, void *user)
     api_finish(c);
 }
 
+static void probed(void *user, const struct node_probe *p)
+{
+    struct api_call *c = user;
+    struct node_api *a = c->api;
+    node_probe_write(&c->body, p);
+    api_finish(c);
+    api_job_end(a);
+}
+
+void api_on_sync_test(struct net_http_exchange *x, void *user)
+{
+    struct node_api *a = user;
+    struct api_call *c = begin_it(x, a);
+    if (c == NULL)
+        return;
+    api_job_begin(a);
+    node_engine_probe(a->engine, c, probed);
+}
+
 static void verified(void *user, int rc, const struct node_verify_report *report, const char *text)
 {
     struct node_api *a = user;

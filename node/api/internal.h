@@ -317,6 +317,7 @@ void api_on_chart(struct net_http_exchange *x, void *user);
 void api_on_board(struct net_http_exchange *x, void *user);
 void api_console_tick(struct node_api *a);
 void api_on_sync_history(struct net_http_exchange *x, void *user);
+void api_on_sync_test(struct net_http_exchange *x, void *user);
 void api_on_machine(struct net_http_exchange *x, void *user);
 /* The dark modules of a QR code as an SVG path in a square of the returned side, margin included; 0: it can't be made. */
 int api_qr_path(struct base_buf *out, const char *text);

@@ -59,6 +59,7 @@ static const struct net_http_route routes[] = {
     {"GET", "/api/v1/machine", 0, true, api_on_machine},
     {"POST", "/api/v1/sync/now", 1024, true, api_on_sync_now},
     {"POST", "/api/v1/sync/verify", 1024, true, api_on_sync_verify},
+    {"POST", "/api/v1/sync/test", 1024, true, api_on_sync_test},
     {"GET", "/api/v1/events", 0, true, api_on_events},
     {"POST", "/api/v1/transaction", API_BODY_BYTES_MAX, true, api_on_transaction},
     {"GET", "/api/v1/conflicts", 0, true, api_on_conflicts},

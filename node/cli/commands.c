@@ -147,15 +147,47 @@ static int simple(struct node_cli *cli, const char *request, const char *said)
     return NODE_EXIT_OK;
 }
 
+/* Each step with the time it was done at, up to the one that failed. */
+static void print_probe(const cJSON *o)
+{
+    static const struct {
+        const char *label, *time;
+    } steps[] = {{"name found", "name_ms"},
+                 {"machine reached", "connection_ms"},
+                 {"certificate good", "certificate_ms"},
+                 {"gateway answered", "answer_ms"}};
+    bool good = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "good")) != 0;
+    (void)printf("%s\n", good ? "the centre lets this node in" : node_cli_text_of(o, "detail"));
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+        (void)printf("  %-18s %s ms\n", steps[i].label, node_cli_text_of(o, steps[i].time));
+}
+
+static int link_test(struct node_cli *cli)
+{
+    int code;
+    cJSON *o = node_cli_call(cli, "{\"command\":\"link_test\"}", &code);
+    if (o == NULL)
+        return code;
+    bool good = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(o, "good")) != 0;
+    if (cli->json)
+        node_cli_print_json(o);
+    else
+        print_probe(o);
+    cJSON_Delete(o);
+    return good ? NODE_EXIT_OK : NODE_EXIT_BEHIND;
+}
+
 int node_cmd_link(struct node_cli *cli)
 {
+    if (cli->word_count == 1 && strcmp(cli->words[0], "test") == 0)
+        return link_test(cli);
     if (cli->word_count == 1 && strcmp(cli->words[0], "down") == 0)
         return simple(cli, "{\"command\":\"link\",\"open\":false}",
                       "the line to the centre is closed until `everward link up`");
     if (cli->word_count == 1 && strcmp(cli->words[0], "up") == 0)
         return simple(cli, "{\"command\":\"link\",\"open\":true}",
                       "the line to the centre is open");
-    return node_cli_usage("link takes down or up");
+    return node_cli_usage("link takes down, up or test");
 }
 
 int node_cli_print_list(struct node_cli *cli, const char *request, const char *const columns[],

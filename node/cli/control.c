@@ -229,6 +229,18 @@ static void do_link(struct client *k, const cJSON *o)
     node_engine_link(k->c->engine, open, k, link_kept);
 }
 
+static void probed(void *user, const struct node_probe *p)
+{
+    struct client *k = user;
+    node_probe_write(&k->out, p);
+    control_answer(k);
+}
+
+static void do_link_test(struct client *k, const cJSON *o)
+{
+    node_engine_probe(k->c->engine, k, probed);
+}
+
 static void do_kick(struct client *k, const cJSON *o)
 {
     node_engine_kick(k->c->engine);
@@ -348,6 +360,7 @@ static const struct {
     void (*run)(struct client *k, const cJSON *o);
 } commands[] = {{"status", do_status},
                 {"link", do_link},
+                {"link_test", do_link_test},
                 {"kick", do_kick},
                 {"verify", do_verify},
                 {"quarantine", do_quarantine},

@@ -88,6 +88,26 @@ void node_engine_rotate(struct node_engine *e, struct node_keys *take_next);
 /* An audit entry of the node itself; kept before the store is closed. detail: ids and words of ours only. */
 void node_engine_audit(struct node_engine *e, const char *action, const char *outcome,
                        const char *detail);
+/* The first step that did not go well; times since the beginning, 0: that far it did not come. */
+enum node_probe_step {
+    NODE_PROBE_NAME,
+    NODE_PROBE_CONNECTION,
+    NODE_PROBE_CERTIFICATE,
+    NODE_PROBE_ANSWER,
+    NODE_PROBE_REFUSED,
+    NODE_PROBE_CLOSED, /* the line, by hand: nothing was tried */
+    NODE_PROBE_BUSY,   /* another one is under way */
+    NODE_PROBE_GOOD
+};
+struct node_probe {
+    enum node_probe_step step;
+    int64_t name_us, connect_us, tls_us, answer_us;
+    char text[256]; /* why; "" if good */
+};
+typedef void (*node_probed_cb)(void *user, const struct node_probe *p);
+/* Tries the way to the centre; done is called once, perhaps at once, after some ten seconds at most a step. */
+void node_engine_probe(struct node_engine *e, void *user, node_probed_cb done);
+void node_probe_write(struct base_buf *out, const struct node_probe *p); /* as JSON */
 /* Asks the centre about a member of staff, for NODE_STANDING_MS at most; at once unanswered where the line is down. */
 void node_engine_standing(struct node_engine *e, const struct base_uuid *staff_id, void *user,
                           node_standing_cb done);

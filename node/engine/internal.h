@@ -9,6 +9,7 @@
  *   audit.c    the audit trail on its way to its witness  escrow.c  keys in the tenant's safe; wipe
  *   rotate.c   another signing key                       numbers.c  blocks of record numbers
  *   prune.c    old acknowledged changes                  report.c   how this node is, for the fleet page
+ *   probe.c    the way to the centre, step by step
  */
 #ifndef NODE_ENGINE_INTERNAL_H
 #define NODE_ENGINE_INTERNAL_H
@@ -125,6 +126,7 @@ struct node_engine {
     char push_token[NET_TOKEN_BYTES_MAX];
     struct engine_batch batch[2]; /* [0] under way, [1] prepared while [0] is */
     bool preparing, push_waiting; /* a prepare job runs; the lane waits for it, or for `holding` */
+    bool probing;                 /* probe.c: one at a time */
     int holding;                  /* receipts with something quarantined that are not stored yet */
     bool prepared_stale;          /* what is being prepared does not know of them */
     int64_t pushed_seq; /* the centre has told us so, whether or not it is stored here yet */

@@ -61,6 +61,21 @@ static int translate(CURLcode code, struct base_err *err)
     }
 }
 
+static void read_timing(struct node_request *r, CURL *c, CURLcode code)
+{
+    curl_off_t us[4] = {0};
+    (void)curl_easy_getinfo(c, CURLINFO_NAMELOOKUP_TIME_T, &us[0]);
+    (void)curl_easy_getinfo(c, CURLINFO_CONNECT_TIME_T, &us[1]);
+    (void)curl_easy_getinfo(c, CURLINFO_APPCONNECT_TIME_T, &us[2]);
+    (void)curl_easy_getinfo(c, CURLINFO_STARTTRANSFER_TIME_T, &us[3]);
+    r->timing.name_us = us[0];
+    r->timing.connect_us = us[1];
+    r->timing.tls_us = us[2];
+    r->timing.answer_us = us[3];
+    r->timing.tls_failed = code == CURLE_PEER_FAILED_VERIFICATION ||
+                           code == CURLE_SSL_CONNECT_ERROR || code == CURLE_SSL_CACERT_BADFILE;
+}
+
 static void finish(struct node_transport *t, struct node_request *r, CURLcode code)
 {
     CURL *c = r->handle;
@@ -68,6 +83,7 @@ static void finish(struct node_transport *t, struct node_request *r, CURLcode co
     r->rc = translate(code, &r->err);
     (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &r->status);
     r->took_ms = base_clock_monotonic_ms() - r->started_ms;
+    read_timing(r, c, code);
     (void)curl_multi_remove_handle(t->multi, c);
     curl_easy_cleanup(c);
     curl_slist_free_all(r->headers);
@@ -226,6 +242,8 @@ static void configure(struct node_transport *t, struct node_request *r, CURL *c)
     (void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)NODE_TRANSPORT_BYTES_PER_S_MIN);
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)NODE_TRANSPORT_TOTAL_MS);
     (void)curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, r->fresh ? 1L : 0L);
+    (void)curl_easy_setopt(c, CURLOPT_FORBID_REUSE, r->fresh ? 1L : 0L);
     (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
     (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
     (void)curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);

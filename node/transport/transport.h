@@ -36,6 +36,7 @@ struct node_request {
     const char *content_type; /* of the body */
     bool zstd;                /* the body is compressed */
     int64_t timeout_ms;       /* of silence; 0: NODE_TRANSPORT_REQUEST_MS */
+    bool fresh;               /* on a connection of its own, so that the timing tells */
     void (*done)(struct node_request *r);
     void *owner;
     /* set before done */
@@ -46,6 +47,10 @@ struct node_request {
     int64_t retry_after_s; /* 0: none given */
     int64_t date_s;        /* the server's Date header, since 1970; 0: none */
     int64_t took_ms;
+    struct {
+        int64_t name_us, connect_us, tls_us, answer_us;
+        bool tls_failed; /* the machine was reached, libcurl does not tell when */
+    } timing; /* when each was done, since it began; 0: not, or the connection was there */
     /* the transport's */
     void *handle, *headers;
     int64_t started_ms;

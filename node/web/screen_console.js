@@ -9,6 +9,7 @@ import { Choice, Failed, Field, Icon, problemText } from './ui.js';
 const POLL_MS = 10000, MACHINE_POLL_MS = 60000, DAY_MS = 86400000;
 const MANAGE = ['it_support', 'charge_nurse']; // the node decides; to others it is not even offered
 const C = T.console;
+const LINE_STEPS = ['name_ms', 'connection_ms', 'certificate_ms', 'answer_ms'];
 const BACKUP_OLD_DAYS = 2, CERTIFICATE_SOON_DAYS = 30, AUTHORITY_SOON_DAYS = 400, DISK_LOW = 0.1;
 
 function useReply(path, every) {
@@ -129,16 +130,32 @@ function Devices() {
     ${offer ? html`<div class="offer" role="status"><p>${C.offerScan(offer.name)}</p><${Qr} qr=${offer.qr} /><p>${C.offer}</p><p class="code">${offer.code}</p><p class="muted">${C.offerUntil(when(offer.expires_at))}</p></div>` : null}`;
 }
 
+function LineTest({ result }) {
+  return html`<div class="linetest" role="status"><p><b class=${result.good ? 'good' : 'warn'}><${Icon} name=${result.good ? 'ok' : 'warn'} />${C.lineSteps[result.step]}</b>${result.detail ? html` <span class="muted">${result.detail}</span>` : null}</p>
+    <ol>${LINE_STEPS.map((k) => html`<li key=${k}>${C.lineTimes[k]} <span class="muted">${result[k] === null ? C.notReached : C.after(result[k])}</span></li>`)}</ol></div>`;
+}
+
 export function Console() {
   const [status] = useShared('status');
   const [history] = useReply('sync/history', 60000);
   const [fresh, problem, again] = useReply('sync', POLL_MS);
   const [busy, setBusy] = useState('');
+  const [tried, setTried] = useState(null);
   useTick(5);
   const s = fresh || status;
   if (!s) return problem ? html`<${Failed} problem=${problem} onRetry=${again} />` : html`<p class="center">${T.loading}</p>`;
   const manages = get('session').roles.some((r) => MANAGE.includes(r));
   const state = !s.online && s.state !== 'attention' ? 'offline' : s.state;
+  const test = async () => {
+    setBusy('test');
+    setTried(null);
+    try {
+      setTried(await request('POST', '/api/v1/sync/test', { body: {} }));
+    } catch (p) {
+      notice('wait', problemText(p));
+    }
+    setBusy('');
+  };
   const run = async (what) => {
     setBusy(what);
     try {
@@ -152,7 +169,8 @@ export function Console() {
   };
   return html`<section class=${`panel stateword state-${state}`}><h1 class="word"><${Icon} name=${{ current: 'ok', syncing: 'up', offline: 'off', attention: 'warn' }[state]} />${C.states[state]}</h1>
       <p>${s.since ? C.since(when(s.since)) : ''} ${s.reason || ''}</p>
-      <p class="buttons"><button onClick=${() => run('now')} disabled=${!!busy}>${C.now}</button><button onClick=${() => run('verify')} disabled=${!!busy}>${C.verify}</button></p></section>
+      <p class="buttons"><button onClick=${() => run('now')} disabled=${!!busy}>${C.now}</button><button onClick=${() => run('verify')} disabled=${!!busy}>${C.verify}</button><button onClick=${test} disabled=${!!busy}>${busy === 'test' ? C.testing : C.test}</button></p>
+      ${tried ? html`<${LineTest} result=${tried} />` : null}</section>
     <div class="chart console"><div class="stackone"><section class="panel"><h2>${C.facts}</h2><${Facts} s=${s} /></section>${manages ? html`<section class="panel"><h2>${C.machine}</h2><${Machine} /></section>` : null}<section class="panel"><h2>${C.plot}</h2>${history ? html`<${Plot} items=${history.items} />` : null}</section></div>
       <div class="stackone"><section class="panel"><h2>${C.quarantineTitle}</h2><${Quarantine} key=${s.quarantined} again=${again} /></section>${manages ? html`<section class="panel"><h2>${C.devices}</h2><${Devices} /></section>` : null}</div></div>`;
 }

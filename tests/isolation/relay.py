@@ -66,9 +66,15 @@ class Relay(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.relay, self.gateway, self.port = self, gateway, self.server_address[1]
         self.tamper, self.altered, self.keep, self.seen = None, 0, False, []
         self.lock = threading.Lock()
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self.context.load_cert_chain(os.path.join(tls_folder, "server.crt"), os.path.join(tls_folder, "server.key"))
+        self.context = None
+        self.serve_as(tls_folder)
+
+    def serve_as(self, tls_folder):
+        """New connections are shown the certificate of that folder."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(os.path.join(tls_folder, "server.crt"), os.path.join(tls_folder, "server.key"))
+        self.context = context
 
     def get_request(self):
         s, address = super().get_request()

@@ -18,6 +18,7 @@ import gateway_client as gc  # noqa: E402
 import line  # noqa: E402
 import relay  # noqa: E402
 import stack  # noqa: E402
+from demolib.client import ApiError, Tablet  # noqa: E402
 from test_hostile_node import readable  # noqa: E402
 
 LAKESIDE, VICTIM = "Lakeside", "Victim"
@@ -289,6 +290,57 @@ class Lies(Attacked):
         node.wait_state("current")
         self.heals(node.tablet().create("patient", {"family_name": "Here"})["id"])
         self.assertEqual(node.status()["catalog_version"], int(s.db.one("postgres", "SELECT version FROM everward.catalog_state")))
+
+
+class Line(unittest.TestCase):
+    """`everward link test`, and the console's button, say at which step the way to the centre breaks."""
+
+    def setUp(self):
+        node.link("up")
+        node.wait_current()
+
+    def step(self):
+        done = node.run("link", "test", "--json")
+        said = json.loads(done.stdout)
+        self.assertEqual(done.returncode, 0 if said["good"] else 1)
+        return said["step"]
+
+    def test_each_step_is_named(self):
+        tls = os.path.join(s.folder, "tls")
+        self.assertEqual(self.step(), "good")
+        try:
+            between.tamper = bytes_of("standing", b"{}", 403)
+            self.assertEqual(self.step(), "refused")
+            between.tamper = bytes_of("standing", HTML, 502)
+            self.assertEqual(self.step(), "answer")
+            between.tamper = lambda ask, answer: None
+            self.assertEqual(self.step(), "answer")
+            between.tamper = None
+            s.gateway.cli("ca", "make", "--dir", os.path.join(s.folder, "others"), "--name", "127.0.0.1,localhost")
+            between.serve_as(os.path.join(s.folder, "others"))
+            self.assertEqual(self.step(), "certificate")
+        finally:
+            between.tamper = None
+            between.serve_as(tls)
+        self.assertEqual(self.step(), "good")
+        node.link("down")
+        self.assertEqual(self.step(), "closed")
+
+    def test_it_is_for_who_looks_after_the_node(self):
+        s.gateway.cli("staff", "add", "--tenant", LAKESIDE, "--username", "ivo", "--name", "Ivo Lund", "--role", "it_support", "--password-file", "-",
+                      input=stack.PASSWORD + "\n")
+        with self.assertRaises(ApiError) as refused:
+            node.tablet().request("POST", "/api/v1/sync/test", {})
+        self.assertEqual((refused.exception.status, refused.exception.problem["code"]), (403, "not_permitted"))
+        node.link("down")  # the next greeting brings the staff list
+        node.link("up")
+        node.wait(lambda _: json.loads(node.command("users", "list", "--json"))[-1:] and "ivo" in node.command("users", "list", "--json"))
+        ivo = Tablet("127.0.0.1", node.port, os.path.join(node.state, "tls", "ca.crt"), "ivo", stack.PASSWORD)
+        said = ivo.request("POST", "/api/v1/sync/test", {})[0]
+        ivo.connection.close()
+        self.assertTrue(said["good"], said)
+        self.assertLessEqual(said["connection_ms"], said["certificate_ms"])
+        self.assertLessEqual(said["certificate_ms"], said["answer_ms"])
 
 
 class Fill(unittest.TestCase):

@@ -42,3 +42,13 @@ void node_engine_audit(struct node_engine *e, const char *action, const char *ou
 {
     base_assert_failed("there is an engine", __FILE__, __LINE__);
 }
+
+void node_engine_probe(struct node_engine *e, void *user, node_probed_cb done)
+{
+    base_assert_failed("there is an engine", __FILE__, __LINE__);
+}
+
+void node_probe_write(struct base_buf *out, const struct node_probe *p)
+{
+    base_assert_failed("there is an engine", __FILE__, __LINE__);
+}
