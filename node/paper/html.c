@@ -6,6 +6,8 @@
 #include "node/paper/internal.h"
 #include "sync/net/json.h"
 
+#define NEWS2_CODE "1104051000000101" /* SNOMED CT; the app stores it for a full round */
+
 enum { ROWS_MAX = 200, DAY_MS = 86400000, MOMENT_BYTES = 32 };
 
 static const char style[] =
@@ -26,6 +28,9 @@ static const char style[] =
     ".bed{width:17mm}.born{width:22mm}.code{width:24mm}.med{width:52mm}.lines{height:34mm;"
     "background:repeating-linear-gradient(#fff 0 8mm,#999 8mm 8.3mm)}"
     "@media screen{body{padding:6mm}section{border-bottom:2px dashed #999}}";
+
+static const char training_top[] = "margin-top:18mm;@top-center{font:bold 14pt "
+                                   "sans-serif;content:\"TRAINING, not real patients\"}";
 
 void paper_text(struct base_buf *b, struct core_text t)
 {
@@ -221,6 +226,33 @@ static void vitals(struct paper *p, const struct paper_rows *l)
         base_buf_str(b, "none recorded");
 }
 
+/* The newest that was counted from a full round, with its time: what came in later is not in it. Nothing is counted here. */
+static void news2(struct paper *p, const struct paper_rows *l)
+{
+    for (int i = 0; i < l->count; i++) {
+        const struct node_row *r = l->list[i];
+        if (!paper_is(r, "code", NEWS2_CODE) || is_wrong(r) || corrected(l, r))
+            continue;
+        base_buf_str(p->out, "<b>");
+        paper_text(p->out, paper_value(r, "value_decimal"));
+        base_buf_str(p->out, "</b> (");
+        moment_of(p->out, r, "effective_at");
+        base_buf_str(p->out, ")");
+        return;
+    }
+    base_buf_str(p->out, "no full round");
+}
+
+static void free_beds(struct paper *p)
+{
+    base_buf_str(p->out, "<p>Free beds: ");
+    for (int i = 0; i < p->free_count; i++) {
+        base_buf_str(p->out, i > 0 ? ", " : "");
+        paper_text(p->out, paper_value(p->free[i], "name"));
+    }
+    base_buf_str(p->out, p->free_count == 0 ? "none</p>" : "</p>");
+}
+
 static void tasks(struct paper *p, const struct paper_rows *l)
 {
     static const char *const over[] = {"completed", "cancelled", "rejected", "failed",
@@ -303,6 +335,9 @@ static int sheet(struct paper *p, const struct paper_stay *s)
                            ROWS_MAX);
     if (rc == 0)
         vitals(p, &l);
+    base_buf_str(b, "</dd><dt>NEWS2</dt><dd>");
+    if (rc == 0)
+        news2(p, &l);
     base_buf_str(b, "</dd><dt>Tasks</dt><dd>");
     if (rc == 0)
         rc = paper_rows_of(p, &l, "task", "patient_id", s->patient_id, "due_at", ROWS_MAX);
@@ -326,7 +361,7 @@ static int census(struct paper *p, const struct node_row *ward)
     stamp(p);
     base_buf_str(b, "<table><thead><tr><th class=\"bed\">Bed</th><th>Patient</th>"
                     "<th class=\"born\">Born</th><th class=\"code\">Code status</th>"
-                    "<th>Allergies</th></tr></thead><tbody>");
+                    "<th>Allergies</th><th class=\"born\">NEWS2</th></tr></thead><tbody>");
     for (int i = 0; i < p->stay_count && rc == 0; i++) {
         const struct paper_stay *s = &p->stays[i];
         struct paper_rows l;
@@ -342,10 +377,18 @@ static int census(struct paper *p, const struct node_row *ward)
         rc = paper_rows_of(p, &l, "allergy", "patient_id", s->patient_id, "recorded_at", ROWS_MAX);
         if (rc == 0)
             allergies(p, &l);
+        base_buf_str(b, "</td><td>");
+        if (rc == 0)
+            rc = paper_rows_of(p, &l, "observation", "patient_id", s->patient_id, "effective_at",
+                               ROWS_MAX);
+        if (rc == 0)
+            news2(p, &l);
         base_buf_str(b, "</td></tr>");
     }
-    base_buf_printf(b, "</tbody></table><p>Patients: %d%s</p></section>\n", p->stay_count,
+    base_buf_printf(b, "</tbody></table><p>Patients: %d%s</p>", p->stay_count,
                     p->stay_count == PAPER_STAYS_MAX ? " AND MORE: the list is not complete" : "");
+    free_beds(p);
+    base_buf_str(b, "</section>\n");
     return rc;
 }
 
@@ -369,9 +412,9 @@ int paper_ward_html(struct node_db *db, const struct base_uuid *ward, const stru
                           "content=\"width=device-width\"><title>");
         paper_text(out, paper_value(row, "name"));
         base_buf_printf(out,
-                        "</title><style>%s@page{size:A4;margin:12mm 12mm 16mm;"
+                        "</title><style>%s@page{size:A4;margin:12mm 12mm 16mm;%s"
                         "@bottom-right{font:8pt sans-serif;content:\"As of ",
-                        style);
+                        style, look->training ? training_top : "");
         paper_moment(out, look->now_ms, "%d %b %Y %H:%M");
         base_buf_str(out, ", page \" counter(page)}}</style></head><body>\n");
         rc = census(p, row);

@@ -25,6 +25,8 @@ struct paper {
     struct base_err *err;
     int stay_count;
     struct paper_stay stays[PAPER_STAYS_MAX];
+    int free_count;
+    const struct node_row *free[PAPER_PLACES_MAX]; /* beds with nobody in them */
 };
 
 /* html.c */

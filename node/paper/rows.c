@@ -108,17 +108,26 @@ static int stays_at(struct paper *p, const struct node_row *place)
     int rc = id == NULL ? base_fail(p->err, BASE_ENOMEM, "a downtime pack is too large")
                         : paper_rows_of(p, &l, "bed_stay", "location_id", id, "started_at",
                                         STAYS_OF_PLACE_MAX);
-    for (int i = 0; rc == 0 && i < l.count && p->stay_count < PAPER_STAYS_MAX; i++)
-        if (paper_is(l.list[i], "status", "active"))
+    bool taken = false;
+    for (int i = 0; rc == 0 && i < l.count; i++) {
+        if (!paper_is(l.list[i], "status", "active"))
+            continue;
+        taken = true;
+        if (p->stay_count < PAPER_STAYS_MAX)
             rc = add_stay(p, place, l.list[i]);
+    }
+    /* a bed with more stays than were read may have an active one among the others: not offered */
+    bool sure = rc == 0 && !taken && l.count < STAYS_OF_PLACE_MAX;
+    if (sure && paper_is(place, "kind", "bed") && !paper_is(place, "active", "f"))
+        p->free[p->free_count++] = place;
     return rc;
 }
 
 /* "Bed 2" before "Bed 10": shorter names first among those that begin alike. */
-static int by_place(const void *a, const void *b)
+static int by_name(const struct node_row *a, const struct node_row *b)
 {
-    struct core_text x = paper_value(((const struct paper_stay *)a)->place, "name");
-    struct core_text y = paper_value(((const struct paper_stay *)b)->place, "name");
+    struct core_text x = paper_value(a, "name");
+    struct core_text y = paper_value(b, "name");
     size_t i = 0;
     while (i < x.len && i < y.len && x.s[i] == y.s[i])
         i++;
@@ -129,6 +138,16 @@ static int by_place(const void *a, const void *b)
     if (i == x.len || i == y.len)
         return x.len == y.len ? 0 : x.len < y.len ? -1 : 1;
     return (unsigned char)x.s[i] < (unsigned char)y.s[i] ? -1 : 1;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    return by_name(((const struct paper_stay *)a)->place, ((const struct paper_stay *)b)->place);
+}
+
+static int by_bed(const void *a, const void *b)
+{
+    return by_name(*(const struct node_row *const *)a, *(const struct node_row *const *)b);
 }
 
 int paper_collect(struct paper *p, const struct base_uuid *ward, const struct node_row **row)
@@ -156,6 +175,7 @@ int paper_collect(struct paper *p, const struct base_uuid *ward, const struct no
         rc = stays_at(p, places[i]);
     if (rc == 0) {
         qsort(p->stays, (size_t)p->stay_count, sizeof p->stays[0], by_place);
+        qsort(p->free, (size_t)p->free_count, sizeof p->free[0], by_bed);
         *row = head;
     }
     return rc;

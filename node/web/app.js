@@ -15,6 +15,7 @@ import { Give } from './screen_medicine.js';
 import { Decisions } from './screen_conflicts.js';
 import { Lock, Pair, Pin, checkPairing } from './screen_lock.js';
 import { Paper } from './screen_paper.js';
+import { Entered } from './screen_entered.js';
 import { Console } from './screen_console.js';
 import { Glass, GlassBanner } from './screen_glass.js';
 import { Unsent } from './screen_unsent.js';
@@ -38,6 +39,7 @@ const routes = [
   ['/patient/:/give/:/:', Give, 'board'],
   ['/decisions', Decisions, 'decisions'],
   ['/ward/:/paper', Paper, 'board'],
+  ['/ward/:/entered', Entered, 'board'],
   ['/node', Console, 'node'],
   ['/glass/:', Glass, 'board'],
   ['/pin', Pin, ''],

@@ -57,10 +57,10 @@ export function Section({ title, rows, line, action }) {
 }
 
 const allergyLine = (a) => html`<span class=${a.kind === 'none-known' ? '' : 'strong'}>${a.kind === 'none-known' ? T.board.noAllergies : a.display || a.code}</span>
-  ${a.criticality ? html`<span class="muted"> ${a.criticality}</span>` : null} ${a.reaction_text ? html`<span> · ${a.reaction_text}</span>` : null} <${SyncMark} sync=${a.sync} quiet />`;
+  ${a.criticality ? html`<span class="muted"> ${a.criticality}</span>` : null} ${a.reaction_text ? html`<span> · ${a.reaction_text}</span>` : null} ${a.source === 'back-entry' ? html`<span class="muted">${T.vitals.fromPaper}</span> ` : null}<${SyncMark} sync=${a.sync} quiet />`;
 const problemLine = (c) => html`${c.display || c.code} <span class="muted">${c.clinical_status || ''}</span> <${SyncMark} sync=${c.sync} quiet />`;
 const noteLine = (n) => html`<p class="muted">${[n.title || n.kind, when(n.effective_at), n.source === 'back-entry' && T.vitals.fromPaper].filter(Boolean).join(' · ')} <${SyncMark} sync=${n.sync} quiet /></p><p class="body">${n.body}</p>`;
-const taskLine = (t) => html`<div class="due"><div class="what">${t.priority === 'urgent' ? html`<${Icon} name="warn" />` : null}${t.description || t.code} ${t.due_at ? html`<span class="muted">${when(t.due_at)} · ${since(t.due_at)}</span>` : null} <${SyncMark} sync=${t.sync} quiet /></div><${TaskLine} task=${t} patient_id=${t.patient_id} /></div>`;
+const taskLine = (t) => html`<div class="due"><div class="what">${t.priority === 'urgent' ? html`<${Icon} name="warn" />` : null}${t.description || t.code} ${t.due_at ? html`<span class="muted">${when(t.due_at)} · ${since(t.due_at)}</span>` : null} ${t.source === 'back-entry' ? html`<span class="muted">${T.vitals.fromPaper}</span> ` : null}<${SyncMark} sync=${t.sync} quiet /></div><${TaskLine} task=${t} patient_id=${t.patient_id} /></div>`;
 
 export function Chart({ args: [id] }) {
   const [chart, problem, again] = useChart(id);

@@ -96,20 +96,25 @@ export function NewTask({ args: [id] }) {
   const [what, setWhat] = useState('');
   const [due, setDue] = useState(localInput(now()));
   const [urgent, setUrgent] = useState(false);
+  const [isDone, setDone] = useState(true);
+  const paper = usePaper();
   const [tried, setTried] = useState(false);
   const back = `#/patient/${id}`;
   const s = useSave(id, back);
   if (!chart) return html`<${Waiting} problem=${problem} again=${again} />`;
   const go = () => {
     setTried(true);
-    if (!what.trim() || !due) return;
-    s.go([{ op: 'create', table: 'task', values: { id: uuid7(), patient_id: id, encounter_id: chart.encounter && chart.encounter.id, status: 'requested', intent: 'order', priority: urgent ? 'urgent' : 'routine', code: 'nursing', description: what.trim(), due_at: moment(new Date(due).getTime()) } }], `${T.task.label}: ${what.trim()}`);
+    if (!what.trim() || !due || paper.error) return;
+    const over = paper.on && isDone;
+    s.go([{ op: 'create', table: 'task', values: { id: uuid7(), patient_id: id, encounter_id: chart.encounter && chart.encounter.id, status: over ? 'completed' : 'requested', intent: 'order', priority: urgent ? 'urgent' : 'routine', code: 'nursing', description: what.trim(), due_at: over ? moment(paper.ms) : moment(new Date(due).getTime()), ...paper.values() } }], `${T.task.label}: ${what.trim()}`);
   };
   return html`<${Frame} chart=${chart} title=${T.task.title} s=${s} onSubmit=${go} back=${back}>
     <div class="options">${T.task.usual.map((u) => html`<button type="button" onClick=${() => setWhat(u)} aria-pressed=${what === u}>${u}</button>`)}</div>
     <${Field} id="what" label=${T.task.what} error=${tried && !what.trim() ? T.required : ''}><input id="what" value=${what} onInput=${(e) => setWhat(e.target.value)} /><//>
-    <${Field} id="due" label=${T.task.due}><input id="due" type="datetime-local" value=${due} onInput=${(e) => setDue(e.target.value)} /><//>
-    <label class="tick"><input type="checkbox" checked=${urgent} onChange=${(e) => setUrgent(e.target.checked)} /><span>${T.task.urgent}</span></label><//>`;
+    ${paper.on && isDone ? null : html`<${Field} id="due" label=${T.task.due}><input id="due" type="datetime-local" value=${due} onInput=${(e) => setDue(e.target.value)} /><//>`}
+    <label class="tick"><input type="checkbox" checked=${urgent} onChange=${(e) => setUrgent(e.target.checked)} /><span>${T.task.urgent}</span></label>
+    <${FromPaper} paper=${paper} tried=${tried} />
+    ${paper.on ? html`<label class="tick"><input type="checkbox" name="done" checked=${isDone} onChange=${(e) => setDone(e.target.checked)} /><span>${T.task.paperDone}</span></label>` : null}<//>`;
 }
 
 export function TaskLine({ task, patient_id }) {

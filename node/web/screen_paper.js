@@ -83,6 +83,7 @@ export function Paper({ args: [ward] }) {
   const at = T.paper.asOf(`${day(got.board.now)} ${clock(got.board.now)}`, got.board.data_as_of ? when(ms(got.board.data_as_of)) : T.unknown);
   return html`<div class="paper"><div class="noprint boardhead"><h1>${T.paper.title}</h1><span class="gap"></span>
       <label>${T.paper.days} <select value=${days} onChange=${(e) => setDays(Number(e.target.value))}>${DAYS.map((d) => html`<option key=${d} value=${d}>${d}</option>`)}</select></label>
+      <a class="button" href=${`#/ward/${ward}/entered`}>${T.entered.title}</a>
       <button class="main" onClick=${() => print()}>${T.paper.print}</button></div>
     <p class="noprint muted lead">${T.paper.help}</p>
     <section class="sheet" tabindex="0" aria-label=${T.paper.census}><h2>${got.ward.name}: ${T.paper.census}</h2><p class="stamp">${at}</p>

@@ -247,6 +247,7 @@ export const T = {
     doneLabel: 'Task done',
     label: 'Task',
     usual: ['Reposition the patient', 'Change the wound dressing', 'Check the peripheral line', 'Mouth care', 'Fluid balance', 'Weigh the patient'],
+    paperDone: 'It was done',
     stale: 'Somebody changed this task meanwhile. Look at it again.',
   },
   move: {
@@ -464,6 +465,16 @@ export const T = {
     at: 'When it was',
     by: 'Who did it',
     future: 'This time has not come yet.',
+  },
+  entered: {
+    title: 'Entered from paper',
+    help: 'After a total failure: tick a patient when everything on the paper is entered. Everybody on the ward sees the ticks; they count for 24 hours.',
+    of: (n, all) => `${n} of ${all} done`,
+    by: (who, at) => `entered · ${who}, ${at}`,
+    open: 'not yet',
+    chart: 'Open chart',
+    label: 'Paper entered',
+    undone: 'Paper not entered after all',
   },
   paper: {
     title: 'Downtime pack',

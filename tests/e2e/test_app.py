@@ -85,6 +85,9 @@ class Ward(unittest.TestCase):
     def test_what_was_written_on_paper_is_entered_as_such(self):
         self.world.run("whatWasWrittenOnPaperIsEnteredAsSuch")
 
+    def test_a_task_from_paper_and_the_list_of_whose_paper_is_entered(self):
+        self.world.run("aTaskFromPaperAndTheListOfWhoseIsEntered")
+
     def test_a_training_node_says_on_every_screen_and_page_what_it_is(self):
         self.world.run("aTrainingNodeSaysWhatItIs")
 

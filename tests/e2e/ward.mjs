@@ -396,6 +396,40 @@ export async function theWardIsPrintedWithWhatItNeeds(world) {
   await done(world, t);
 }
 
+export async function aTaskFromPaperAndTheListOfWhoseIsEntered(world) {
+  const [t, other] = [await tablet(world, 'Alder', { width: 360 }), await tablet(world, 'Birch')];
+  await t.context.addInitScript({ content: AXE });
+  await login(world, t);
+  const ward = new URL(t.page.url()).hash;
+  const href = (await patients(t))[2];
+  await t.page.goto(`${t.base}/${href}/task`);
+  await t.page.fill('#what', 'Turned at three');
+  await t.page.check('input[name=paper]');
+  await t.page.fill('#paper-at', new Date(Date.now() - 3600000 - new Date().getTimezoneOffset() * 60000).toISOString().slice(0, 16));
+  assert.ok(await t.page.isChecked('input[name=done]'));
+  await t.page.click('form.entry button[type=submit]');
+  await t.page.waitForSelector('.notice-good');
+  await t.page.click('.notice button');
+  await world.ask('wait_current', { node: 'Alder' });
+  assert.equal((await world.ask('newest', { table: 'task' }))[0][0], 'back-entry');
+  await t.page.goto(`${t.base}/${ward}/entered`);
+  await t.page.waitForSelector('.entered li');
+  const mine = `.entered li:has(a[href="${href}"])`;
+  await t.page.click(`${mine} input`);
+  await t.page.waitForFunction((m) => document.querySelector(m).textContent.includes('Nadia Berg'), mine);
+  await t.page.screenshot({ path: join(world.facts.artefacts, 'entered-360.png'), fullPage: true });
+  const bad = await axe(t, 'entered');
+  if (await t.page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth)) bad.push('wider than the screen');
+  assert.deepEqual(bad, []);
+  await login(world, other);
+  await other.page.goto(`${other.base}/${ward}/entered`);
+  await other.page.waitForFunction((m) => document.querySelector(m + ' input')?.checked, mine, { timeout: 40000 });
+  await other.page.click(`${mine} input`); // taken back on the other node
+  await other.page.waitForFunction((m) => document.querySelector(m).textContent.includes('not yet'), mine);
+  await t.page.waitForFunction((m) => !document.querySelector(m + ' input').checked, mine, { timeout: 40000 });
+  await done(world, t, other);
+}
+
 // One browser knows both: their sessions and their entries stay apart, and only one of them says "training".
 export async function aTrainingNodeSaysWhatItIs(world) {
   const t = await tablet(world, 'Practice', { width: 360 });

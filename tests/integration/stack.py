@@ -198,9 +198,10 @@ class Stack:
         n.wait_current()
         return n
 
-    def training(self, name):
+    def training(self, name, more=""):
         """A training node, running; its password as n.password. No tenant of this centre has it."""
         n = self.nodes[name] = Node(self, name, None)
+        n.configure(more)
         n.password = n.command("training", "--host", "127.0.0.1,localhost").split("only now: ")[1].split()[0]
         return n.start()
 

@@ -73,8 +73,9 @@ class Downtime(unittest.TestCase):
         site = s.db.one("postgres", "SELECT site_id FROM everward.site LIMIT 1")
         ward, bed = "0192f0e8-0000-7000-8000-00000000aaaa", "0192f0e8-0000-7000-8000-00000000aaab"
         s.as_app(LAKESIDE, "INSERT INTO ward.location (tenant_id, site_id, id, kind, name, parent_id, active) VALUES "
-                 "('{0}', '{1}', '{2}', 'ward', 'Birch ward', NULL, true), ('{0}', '{1}', '{3}', 'bed', 'Bed 7', '{2}', true)"
-                 .format(s.tenants[LAKESIDE], site, ward, bed))
+                 "('{0}', '{1}', '{2}', 'ward', 'Birch ward', NULL, true), ('{0}', '{1}', '{3}', 'bed', 'Bed 7', '{2}', true), "
+                 "('{0}', '{1}', gen_random_uuid(), 'bed', 'Bed 10', '{2}', true), ('{0}', '{1}', gen_random_uuid(), 'bed', 'Bed 9', '{2}', true), "
+                 "('{0}', '{1}', gen_random_uuid(), 'bed', 'Bed 8 away', '{2}', false)".format(s.tenants[LAKESIDE], site, ward, bed))
         until(lambda: any(r["id"] == bed for r in tablet.all("location")), "the ward is not here")
         cls.patient = add("patient", family_name="Okafor", given_names=NASTY, birth_date="1951-03-02", active=True)
         visit = add("encounter", patient_id=cls.patient, status="in-progress", class_code="IMP", code_status="DNACPR",
@@ -84,6 +85,9 @@ class Downtime(unittest.TestCase):
         add("condition", patient_id=cls.patient, display="Heart failure", clinical_status="active")
         add("observation", patient_id=cls.patient, status="final", category="vital-signs", code="8867-4", display="Heart rate",
             value_decimal="71", value_unit="/min", effective_at="2026-01-01T08:00:00Z")
+        for score, at in (("9", "2026-01-01T07:00:00Z"), ("4", "2026-01-01T08:00:00Z")):
+            add("observation", patient_id=cls.patient, status="final", category="survey", code="1104051000000101", display="NEWS2 total score",
+                value_decimal=score, effective_at=at)
         add("medication_order", patient_id=cls.patient, status="active", intent="order", display="Furosemide", code="x",
             dose_quantity="40", dose_unit="mg", route="oral", frequency_text="once a day", start_at="2026-01-01T00:00:00Z")
         cls.ward = ward
@@ -104,14 +108,28 @@ class Downtime(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         page = pages[self.ward + ".html"]
         for fact in ("Birch ward", "Bed 7", "Okafor", "1951-03-02", "DNACPR", "Penicillin (!): rash", "Heart failure", "Heart rate",
-                     "<b>71</b>", "Furosemide", "40 mg oral once a day", "Medicines, 2 days", "As of "):
+                     "<b>71</b>", "Furosemide", "40 mg oral once a day", "Medicines, 2 days", "As of ", "Free beds: Bed 9, Bed 10<"):
             self.assertIn(fact, page)
         self.assertEqual(page.count("<b>As of "), 2)  # the census and the patient's sheet
+        self.assertEqual(page.count("<b>4</b> ("), 2)  # NEWS2, the newest only
+        self.assertNotIn("TRAINING", page)
         self.assertIn("@bottom-right", page)  # and at the foot of each printed page
         self.assertNotIn("<script", page)
         self.assertIn("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;", page)
         self.assertIn("default-src 'none'", page)
         self.assertEqual(node.status()["downtime_folder"], True)
+
+    def test_a_training_nodes_pack_says_on_every_page_that_nobody_is_real(self):
+        folder = os.path.join(s.folder, "practice-packs")
+        os.mkdir(folder, 0o700)
+        key = everward("downtime", "key", "--secret-file", folder + ".secret").stdout.strip()
+        n = s.training("Practice", "[downtime]\nfolder = %s\nkey = %s\nevery_s = 5\n" % (folder, key))
+        until(lambda: open_packs(folder, folder + ".secret")[1], "no pack")
+        n.stop()
+        page = next(iter(open_packs(folder, folder + ".secret")[1].values()))
+        self.assertGreater(page.count("<section>"), 5)
+        self.assertEqual(page.count("TRAINING &ndash; not real patients"), page.count("<section>"))
+        self.assertIn("@top-center", page)  # and on the pages that a long section runs on to
 
     def test_nothing_of_a_patient_is_readable_in_the_folder(self):
         for name in os.listdir(packs):
