@@ -27,10 +27,13 @@ struct node_api_config {
     uint16_t port;
     const char *cert_pem, *key_pem, *ca_pem; /* PEM texts; ca_pem is what /trust offers */
     bool tls12;
-    const char *state_dir, *keys_source;  /* what /api/v1/machine tells; kept; NULL: unknown */
-    int64_t session_idle_s;               /* default 900; also of workstations */
-    int64_t idle_tablet_s, idle_shared_s; /* default 300, 120 */
-    int64_t pin_attempts;                 /* default 3 */
+    const char *state_dir, *keys_source; /* what /api/v1/machine tells; kept; NULL: unknown */
+    /* Begins a backup in the folder the node is configured with; NULL: it can't be asked for here. */
+    int (*backup)(void *backup_user, struct base_err *err);
+    void *backup_user;
+    int64_t session_idle_s;                      /* default 900; also of workstations */
+    int64_t idle_tablet_s, idle_shared_s;        /* default 300, 120 */
+    int64_t pin_attempts;                        /* default 3 */
     int64_t offline_credentials_expiration_days; /* default 35 */
     int64_t offline_failed_login_attempts;       /* default 5 */
     int64_t offline_failed_login_delay_s;        /* default 60 */

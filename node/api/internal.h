@@ -81,6 +81,8 @@ struct node_api {
     int64_t cert_until_s; /* the end of the certificate in use; 0: none */
     int64_t ca_until_s;   /* ... of the authority that /trust offers */
     const char *state_dir, *keys_source;
+    int (*backup)(void *backup_user, struct base_err *err);
+    void *backup_user;
     char ca_fingerprint[96];
     uv_timer_t tick;
     int busy; /* jobs of ours out */
@@ -319,6 +321,7 @@ void api_console_tick(struct node_api *a);
 void api_on_sync_history(struct net_http_exchange *x, void *user);
 void api_on_sync_test(struct net_http_exchange *x, void *user);
 void api_on_machine(struct net_http_exchange *x, void *user);
+void api_on_machine_backup(struct net_http_exchange *x, void *user);
 /* The dark modules of a QR code as an SVG path in a square of the returned side, margin included; 0: it can't be made. */
 int api_qr_path(struct base_buf *out, const char *text);
 void api_on_sync_now(struct net_http_exchange *x, void *user);

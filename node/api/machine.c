@@ -69,8 +69,8 @@ static void add_disk(struct api_call *c)
         base_buf_str(&c->body, ",\"disk_bytes\":null,\"disk_free_bytes\":null");
     else
         base_buf_printf(&c->body, ",\"disk_bytes\":%lld,\"disk_free_bytes\":%lld",
-                        (long long)(disk.f_blocks * disk.f_frsize),
-                        (long long)(disk.f_bavail * disk.f_frsize));
+                        (long long)disk.f_blocks * (long long)disk.f_frsize,
+                        (long long)disk.f_bavail * (long long)disk.f_frsize);
 }
 
 static int machine_work(struct api_call *c, struct node_db *db, struct base_err *err)
@@ -103,4 +103,25 @@ void api_on_machine(struct net_http_exchange *x, void *user)
         api_finish(c);
     else
         api_run(c, machine_work);
+}
+
+/* It may take minutes: how it ended stands among the events. */
+void api_on_machine_backup(struct net_http_exchange *x, void *user)
+{
+    struct node_api *a = user;
+    struct api_call *c = api_begin(x, a);
+    struct base_err err = {0};
+    if (c == NULL)
+        return;
+    if (api_may(c, NODE_MAY_UPDATE, "device")) {
+        int rc = a->backup == NULL ? base_fail(&err, BASE_ENOTFOUND, "no backups are made here")
+                                   : a->backup(a->backup_user, &err);
+        if (rc != 0) {
+            api_refuse_rc(c, rc, err.text);
+        } else {
+            base_buf_str(&c->body, "{\"started\":true}");
+            c->status = 202;
+        }
+    }
+    api_finish(c);
 }

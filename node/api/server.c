@@ -57,6 +57,7 @@ static const struct net_http_route routes[] = {
     {"GET", "/api/v1/sync", 0, true, api_on_sync},
     {"GET", "/api/v1/sync/history", 0, true, api_on_sync_history},
     {"GET", "/api/v1/machine", 0, true, api_on_machine},
+    {"POST", "/api/v1/machine/backup", 1024, true, api_on_machine_backup},
     {"POST", "/api/v1/sync/now", 1024, true, api_on_sync_now},
     {"POST", "/api/v1/sync/verify", 1024, true, api_on_sync_verify},
     {"POST", "/api/v1/sync/test", 1024, true, api_on_sync_test},
@@ -301,6 +302,8 @@ int node_api_start(struct node_api **out, struct uv_loop_s *loop, struct node_st
         (void)net_x509_expiry(config->ca_pem, &a->ca_until_s, NULL);
     a->state_dir = config->state_dir;
     a->keys_source = config->keys_source;
+    a->backup = config->backup;
+    a->backup_user = config->backup_user;
     a->tick.data = a;
     int rc =
         uv_timer_init(loop, &a->tick) == 0 ? 0 : base_fail(err, BASE_ENOMEM, "libuv gave no timer");

@@ -17,9 +17,9 @@
 
 /* ---- clients ------------------------------------------------------------------------------- */
 
-static void maybe_stopped(struct node_control *c)
+void control_maybe_stopped(struct node_control *c)
 {
-    if (!c->stopping || c->client_count > 0 || uv_is_active((uv_handle_t *)&c->pipe))
+    if (!c->stopping || c->client_count > 0 || c->backing || !c->pipe_gone)
         return;
     void (*done)(void *) = c->done;
     void *user = c->user;
@@ -39,7 +39,7 @@ static void client_closed(uv_handle_t *handle)
     base_buf_release(&k->in);
     base_buf_release(&k->out);
     free(k);
-    maybe_stopped(c);
+    control_maybe_stopped(c);
 }
 
 /* Not while a job still works for it: the job's end closes it then. */
@@ -477,7 +477,9 @@ int node_control_start(struct node_control **out, uv_loop_t *loop, const char *s
 
 static void pipe_closed(uv_handle_t *handle)
 {
-    maybe_stopped(handle->data);
+    struct node_control *c = handle->data;
+    c->pipe_gone = true;
+    control_maybe_stopped(c);
 }
 
 void node_control_api(struct node_control *c, struct node_api *api)

@@ -23,6 +23,9 @@ void node_control_api(struct node_control *c, struct node_api *api);
 struct node_cli;
 /* What signatures are checked, backups sealed and other data keys made with; borrowed. At once after the start. */
 void node_control_keys(struct node_control *c, const struct node_cli *cli, struct node_keys *keys);
+/* Makes a backup in the first folder of node.export_dirs and opens it again; how it ended stands in the trail. One at a time
+ * (BASE_EBUSY). */
+int node_control_backup(struct node_control *c, struct base_err *err);
 /* Closes socket and clients; done once everything is closed. */
 void node_control_stop(struct node_control *c, void (*done)(void *user), void *user);
 

@@ -3,8 +3,11 @@
 #include <string.h>
 
 #include "node/cli/backup.h"
+#include "node/cli/cli.h"
 #include "node/cli/control_internal.h"
 #include "node/cli/files.h"
+#include "sync/base/clock.h"
+#include "sync/base/log.h"
 
 struct backup {
     uv_work_t work;
@@ -64,4 +67,77 @@ void control_backup(struct client *k, const cJSON *o)
         control_answer_error(k, rc, err.text);
         free(b);
     }
+}
+
+/* ---- one that nobody waits for --------------------------------------------------------------- */
+
+struct own_backup {
+    uv_work_t work;
+    struct node_control *c;
+    char path[NODE_PATH_BYTES_MAX];
+    int rc;
+    struct base_err err;
+    struct node_backup_facts facts;
+};
+
+static void own_work(uv_work_t *work)
+{
+    struct own_backup *b = work->data;
+    b->rc =
+        node_backup_make_verified(b->c->state_dir, b->c->keys, b->path, true, &b->facts, &b->err);
+}
+
+static void own_done(uv_work_t *work, int status)
+{
+    struct own_backup *b = work->data;
+    struct node_control *c = b->c;
+    char failed[200];
+    if (status != 0)
+        b->rc = base_fail(&b->err, BASE_ECANCELED, "the node stops");
+    (void)snprintf(failed, sizeof failed, "%.190s", b->err.text);
+    if (b->rc != 0)
+        base_log(BASE_LOG_WARN, "backup", "%s", b->err.text);
+    if (!c->stopping)
+        node_engine_audit(c->engine, "backup", b->rc == 0 ? "ok" : "failed",
+                          b->rc == 0 ? "verified" : failed);
+    free(b);
+    c->backing = false;
+    control_maybe_stopped(c);
+}
+
+/* The node's own name for it: nothing of a request is in the path. */
+static int name_it(const struct node_control *c, char *out, size_t bytes, struct base_err *err)
+{
+    const char *dirs = base_config_text(c->cli->config, "node", "export_dirs");
+    int dir = (int)strcspn(dirs, ":");
+    char id[BASE_UUID_CHARS + 1];
+    char at[BASE_TIME_CHARS + 1];
+    if (dir == 0)
+        return base_fail(err, BASE_ENOTFOUND, "node.export_dirs names no folder for backups");
+    base_uuid_format(&node_store_identity(c->store)->node_id, id);
+    base_time_format(base_clock_wall_ms(), at);
+    at[19] = '\0'; /* to the second */
+    int n = snprintf(out, bytes, "%.*s/everward-%.8s-%sZ.backup", dir, dirs, id, at);
+    return n > 0 && (size_t)n < bytes ? 0 : base_fail(err, BASE_EINVALID, "the path is too long");
+}
+
+int node_control_backup(struct node_control *c, struct base_err *err)
+{
+    if (c->stopping || c->backing)
+        return base_fail(err, BASE_EBUSY, "a backup is being made already");
+    struct own_backup *b = calloc(1, sizeof *b);
+    int rc = b == NULL ? base_fail(err, BASE_ENOMEM, "out of memory") : 0;
+    if (rc == 0)
+        rc = name_it(c, b->path, sizeof b->path - 16, err);
+    if (rc == 0) {
+        b->work.data = b;
+        b->c = c;
+        if (uv_queue_work(c->loop, &b->work, own_work, own_done) != 0)
+            rc = base_fail(err, BASE_EBUSY, "no thread for a backup; try again");
+    }
+    if (rc != 0)
+        free(b);
+    else
+        c->backing = true;
+    return rc;
 }

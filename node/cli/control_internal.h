@@ -31,7 +31,8 @@ struct node_control {
     char state_dir[4096];
     struct client *clients;
     int client_count;
-    bool stopping;
+    bool stopping, pipe_gone;
+    bool backing; /* a backup that nobody waits for is being made */
     void (*done)(void *user);
     void *user;
 };
@@ -44,6 +45,7 @@ struct work {
     int listed;
 };
 
+void control_maybe_stopped(struct node_control *c); /* after the last of what a stop waits for */
 void control_answer(struct client *k);
 void control_answer_error(struct client *k, int rc, const char *text);
 void control_answer_ok(struct client *k);

@@ -291,6 +291,13 @@ static void settle_training(struct node_api_config *a, const struct base_config 
     a->offline_credentials_expiration_days = 0;
 }
 
+static int begin_backup(void *user, struct base_err *err)
+{
+    struct daemon *d = user;
+    return d->control == NULL ? base_fail(err, BASE_EBUSY, "the node is starting or stopping")
+                              : node_control_backup(d->control, err);
+}
+
 static int start_api(struct daemon *d, struct base_err *err)
 {
     if (read_client_secret(d, err) != 0)
@@ -305,6 +312,8 @@ static int start_api(struct daemon *d, struct base_err *err)
         .tls12 = base_config_bool(c, "api", "tls12"),
         .state_dir = d->dir,
         .keys_source = base_config_text(c, "keys", "source"),
+        .backup = begin_backup,
+        .backup_user = d,
         .session_idle_s = base_config_int(c, "people", "session_idle_s"),
         .idle_tablet_s = base_config_int(c, "people", "idle_tablet_s"),
         .idle_shared_s = base_config_int(c, "people", "idle_shared_s"),
@@ -377,6 +386,7 @@ static void paper_stopped(void *user)
 static void control_stopped(void *user)
 {
     struct daemon *d = user;
+    d->control = NULL; /* a request may still ask for a backup */
     if (d->paper != NULL)
         node_paper_stop(d->paper, paper_stopped, d);
     else

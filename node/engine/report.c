@@ -53,8 +53,9 @@ static void write_body(struct engine_report *r)
     add(b, "oldest_pending_s", oldest_s(r->e) >= 0, oldest_s(r->e));
     add(b, "quarantined", true, s->sync.quarantined);
     add(b, "clock_offset_ms", s->clock_offset_known, s->clock_offset_ms);
-    add(b, "disk_bytes", has_disk, has_disk ? (int64_t)(disk.f_blocks * disk.f_frsize) : 0);
-    add(b, "disk_free_bytes", has_disk, has_disk ? (int64_t)(disk.f_bavail * disk.f_frsize) : 0);
+    add(b, "disk_bytes", has_disk, has_disk ? (int64_t)disk.f_blocks * (int64_t)disk.f_frsize : 0);
+    add(b, "disk_free_bytes", has_disk,
+        has_disk ? (int64_t)disk.f_bavail * (int64_t)disk.f_frsize : 0);
     base_buf_char(b, '}');
 }
 

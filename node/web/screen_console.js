@@ -156,10 +156,10 @@ export function Console() {
     }
     setBusy('');
   };
-  const run = async (what) => {
+  const run = async (what, of = 'sync') => {
     setBusy(what);
     try {
-      await request('POST', `/api/v1/sync/${what}`, { body: {} });
+      await request('POST', `/api/v1/${of}/${what}`, { body: {} });
       notice('good', C.begun[what]);
     } catch (p) {
       notice('wait', problemText(p));
@@ -169,7 +169,7 @@ export function Console() {
   };
   return html`<section class=${`panel stateword state-${state}`}><h1 class="word"><${Icon} name=${{ current: 'ok', syncing: 'up', offline: 'off', attention: 'warn' }[state]} />${C.states[state]}</h1>
       <p>${s.since ? C.since(when(s.since)) : ''} ${s.reason || ''}</p>
-      <p class="buttons"><button onClick=${() => run('now')} disabled=${!!busy}>${C.now}</button><button onClick=${() => run('verify')} disabled=${!!busy}>${C.verify}</button><button onClick=${test} disabled=${!!busy}>${busy === 'test' ? C.testing : C.test}</button></p>
+      <p class="buttons"><button onClick=${() => run('now')} disabled=${!!busy}>${C.now}</button><button onClick=${() => run('verify')} disabled=${!!busy}>${C.verify}</button><button onClick=${() => run('backup', 'machine')} disabled=${!!busy}>${C.backUp}</button><button onClick=${test} disabled=${!!busy}>${busy === 'test' ? C.testing : C.test}</button></p>
       ${tried ? html`<${LineTest} result=${tried} />` : null}</section>
     <div class="chart console"><div class="stackone"><section class="panel"><h2>${C.facts}</h2><${Facts} s=${s} /></section>${manages ? html`<section class="panel"><h2>${C.machine}</h2><${Machine} /></section>` : null}<section class="panel"><h2>${C.plot}</h2>${history ? html`<${Plot} items=${history.items} />` : null}</section></div>
       <div class="stackone"><section class="panel"><h2>${C.quarantineTitle}</h2><${Quarantine} key=${s.quarantined} again=${again} /></section>${manages ? html`<section class="panel"><h2>${C.devices}</h2><${Devices} /></section>` : null}</div></div>`;

@@ -5,12 +5,14 @@ Real programs: everward, everward-gateway, PostgreSQL (stack.py)."""
 import json
 import os
 import random
+import re
 import shutil
 import threading
 import unittest
 import uuid
 
 import stack
+from demolib.client import ApiError, Tablet
 from test_audit import until, verify, witnessed
 
 LAKESIDE = "Lakeside"
@@ -97,6 +99,33 @@ class Backup(unittest.TestCase):
         until(lambda: verify(n)[1]["witness"] == "agrees")
         self.assertEqual(verify(n)[0], 0)
         n.stop()
+
+    def test_one_asked_for_at_the_console_goes_where_the_node_is_configured(self):
+        n = s.node("Console", LAKESIDE)
+        s.gateway.cli("staff", "add", "--tenant", LAKESIDE, "--username", "ivo", "--name", "Ivo Lund", "--role", "it_support", "--password-file", "-",
+                      input=stack.PASSWORD + "\n")
+        until(lambda: "ivo" in n.command("users", "list", "--json"))
+        ivo = Tablet("127.0.0.1", n.port, os.path.join(n.state, "tls", "ca.crt"), "ivo", stack.PASSWORD)
+        with self.assertRaises(ApiError) as refused:
+            n.tablet().request("POST", "/api/v1/machine/backup", {})
+        self.assertEqual(refused.exception.status, 403)
+        before = ivo.get("/api/v1/machine")["backup_at"]
+        self.assertEqual(ivo.request("POST", "/api/v1/machine/backup", {})[0], {"started": True})
+        until(lambda: ivo.get("/api/v1/machine")["backup_at"] != before)
+        made, = [f for f in os.listdir(n.folder) if re.fullmatch(r"everward-[0-9a-f]{8}-[0-9T:-]{19}Z\.backup", f)]
+        self.assertEqual(os.stat(os.path.join(n.folder, made)).st_mode & 0o777, 0o600)
+        self.assertTrue(ivo.get("/api/v1/machine")["backup_verified"])
+        ivo.connection.close()
+        n.stop()
+        with open(n.config, encoding="utf-8") as f:
+            text = f.read()
+        with open(n.config, "w", encoding="utf-8") as f:
+            f.write(text.replace("export_dirs = " + n.folder, "export_dirs = " + os.path.join(n.folder, "gone")))
+        n.start()
+        ivo = Tablet("127.0.0.1", n.port, os.path.join(n.state, "tls", "ca.crt"), "ivo", stack.PASSWORD)
+        ivo.request("POST", "/api/v1/machine/backup", {})
+        until(lambda: ivo.get("/api/v1/machine")["events"][0]["outcome"] == "failed")
+        ivo.connection.close()
 
     def test_entries_written_after_the_backup_stay_at_the_centre_and_the_restore_is_told_there(self):
         n = s.node("Birch", LAKESIDE)
