@@ -31,6 +31,7 @@ int main(int argc, char **argv)
     struct node_keys_source source = {.passphrase_fd = -1, .key_file = key_file};
     if (argc != 3 || db == NULL) {
         (void)fprintf(stderr, "store_sql STATE_DIR SQL\n");
+        free(db);
         return 2;
     }
     (void)snprintf(path, sizeof path, "%s/node.db", argv[1]);
