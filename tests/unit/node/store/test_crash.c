@@ -266,6 +266,7 @@ static void a_full_disk_is_told_and_loses_nothing(void **state)
     assert_int_equal(all_is_whole(), last);
     assert_int_equal(on_reader(&f, integrity, NULL), 0);
     fixture_remove(&f);
+    fixture_parent = "/tmp";
     assert_int_equal(umount(mount_point), 0);
     assert_int_equal(rmdir(mount_point), 0);
 }
